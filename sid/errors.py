@@ -1,0 +1,8 @@
+"""The one base of all errors that a user can mend."""
+
+
+class RadsearchError(Exception):
+    """A mistake in input, files or settings; the message is one sentence that says what to do.
+
+    Each room derives its own type from it; the command line prints the message and exits with 1.
+    """

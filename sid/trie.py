@@ -1,0 +1,92 @@
+"""The prefix tree of all SIDs, as the flat arrays that beam search reads on the device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sid.table import SidTable
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Compressed sparse rows over nodes numbered breadth-first, children sorted by code.
+
+    With that numbering no child array is needed: edge ``e`` leads to node ``e + 1``. Leaves are the last
+    nodes, in the order of the SID table, so the leaf behind node ``v`` is ``v − n_internal``.
+
+    Attributes:
+        indptr: int32 [n_internal + 1]; node ``v`` owns the edges ``indptr[v]:indptr[v + 1]``.
+        codes: int32 [n_edges]; the code that each edge appends. At least one element, so that a gather on
+            an empty trie stays in bounds.
+        widths: the largest number of children of a node, per level; 0 in an empty trie.
+        n_leaves: number of SIDs.
+    """
+
+    indptr: NDArray[np.int32]
+    codes: NDArray[np.int32]
+    widths: tuple[int, ...]
+    n_leaves: int
+
+    @property
+    def n_internal(self) -> int:
+        """Number of nodes that are not leaves; the root is node 0."""
+        return len(self.indptr) - 1
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of all nodes, leaves included."""
+        return self.n_internal + self.n_leaves
+
+    @classmethod
+    def from_table(cls, table: SidTable) -> "Trie":
+        """Build the trie of a sorted SID table, level by level, without a Python loop over SIDs."""
+        sids = table.codes
+        n_leaves, levels = sids.shape
+        if n_leaves == 0:
+            return cls(np.zeros(2, np.int32), np.zeros(1, np.int32), (0,) * levels, 0)
+        # starts_here[i] says that SID i opens a new node at this depth: its prefix differs from SID i − 1's.
+        starts_here = np.zeros(n_leaves, dtype=bool)
+        starts_here[0] = True
+        parents = np.zeros(1, dtype=np.int64)  # rows at which the nodes one level up begin
+        codes, degrees, widths = [], [], []
+        for level in range(levels):
+            starts_here = starts_here.copy()
+            starts_here[1:] |= sids[1:, level] != sids[:-1, level]
+            children = np.flatnonzero(starts_here)
+            degree = np.diff(np.append(np.searchsorted(children, parents), len(children)))
+            codes.append(sids[children, level])
+            degrees.append(degree)
+            widths.append(int(degree.max()))
+            parents = children
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate(degrees))])
+        return cls(indptr.astype(np.int32), np.concatenate(codes).astype(np.int32), tuple(widths), n_leaves)
+
+    def alive(self, leaf_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Turn a set of leaves into the set of nodes through which one of them is reached.
+
+        Args:
+            leaf_mask: bool [n_leaves]; true for the leaves a search may return.
+
+        Returns:
+            bool [n_nodes]; a node lives when any leaf below it lives.
+        """
+        if leaf_mask.shape != (self.n_leaves,):
+            raise ValueError(f"leaf mask has shape {leaf_mask.shape}, expected ({self.n_leaves},)")
+        alive = np.zeros(self.n_nodes, dtype=bool)
+        alive[self.n_internal :] = leaf_mask
+        if self.n_leaves == 0:
+            return alive
+        for first, last in reversed(self._levels()):
+            edges = slice(self.indptr[first], self.indptr[last])
+            offsets = self.indptr[first:last] - self.indptr[first]
+            alive[first:last] = np.logical_or.reduceat(alive[1:][edges], offsets)
+        return alive
+
+    def _levels(self) -> list[tuple[int, int]]:
+        """Node range of each level of internal nodes, root first."""
+        ranges, first, last = [], 0, 1
+        for _ in self.widths:
+            ranges.append((first, last))
+            first, last = last, int(self.indptr[last]) + 1
+        return ranges

@@ -1,0 +1,224 @@
+"""The decoder: a Qwen3-shaped transformer that reads a query and writes the codes of a SID.
+
+Read from top to bottom: configuration, norm, rotary positions, attention, feed-forward, layer, decoder.
+Parameter names are those of a Qwen3 checkpoint, so its weights load as they are.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KeyValue = tuple[Tensor, Tensor]  # each [B, n_kv_heads, S, head_dim]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape of the decoder.
+
+    Attributes:
+        vocab_size: tokens of the query tokenizer, specials included.
+        codebook_sizes: codes per SID level, length L.
+        embedding_dim: size of the item embeddings that SIDs were made from.
+        vector_dim: size of the query and item vectors compared by cosine.
+        d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff: as in Qwen3.
+        rope_theta: base of the rotary angles.
+        rms_eps: added to the mean square in RMSNorm.
+        max_prompt: tokens of the longest prompt, specials included; a longer query is cut by the tokenizer.
+    """
+
+    vocab_size: int
+    codebook_sizes: tuple[int, ...]
+    embedding_dim: int
+    vector_dim: int = 128
+    d_model: int = 128
+    n_layers: int = 3
+    n_heads: int = 4
+    n_kv_heads: int = 2
+    head_dim: int = 32
+    d_ff: int = 384
+    rope_theta: float = 10_000.0
+    rms_eps: float = 1e-6
+    max_prompt: int = 32
+
+    @property
+    def levels(self) -> int:
+        """SID length L."""
+        return len(self.codebook_sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "DecoderConfig":
+        """Inverse of :meth:`to_dict`."""
+        return cls(**{**raw, "codebook_sizes": tuple(raw["codebook_sizes"])})
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis, in float32, then scale."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., dim] → [..., dim], in the dtype of x."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+def rotary(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles.
+
+    Args:
+        positions: int64 [B, S].
+        head_dim: size of one head.
+        theta: base.
+
+    Returns:
+        Two float32 [B, 1, S, head_dim], broadcast over heads.
+    """
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions[:, None, :, None].float() * theta**-exponents  # [B, 1, S, head_dim/2]
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x_i, x_{i + head_dim/2}) by its angle; x is [B, heads, S, head_dim]."""
+    first, second = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with RMS-normed queries and keys."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        d, dim = config.d_model, config.head_dim
+        self.head_dim = dim
+        self.q_proj = nn.Linear(d, config.n_heads * dim, bias=False)
+        self.k_proj = nn.Linear(d, config.n_kv_heads * dim, bias=False)
+        self.v_proj = nn.Linear(d, config.n_kv_heads * dim, bias=False)
+        self.o_proj = nn.Linear(config.n_heads * dim, d, bias=False)
+        self.q_norm = RMSNorm(dim, config.rms_eps)
+        self.k_norm = RMSNorm(dim, config.rms_eps)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None
+    ) -> tuple[Tensor, KeyValue]:
+        """x [B, S, d_model], attend bool [B, S, P + S] → same shape as x, and keys and values of P + S."""
+        B, S, _ = x.shape
+        heads = (B, S, -1, self.head_dim)
+        q = rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin)
+        k = rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin)
+        v = self.v_proj(x).view(heads).transpose(1, 2)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend[:, None], enable_gqa=True)
+        return self.o_proj(out.transpose(1, 2).reshape(B, S, -1)), (k, v)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.up_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., d_model] → [..., d_model]."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each normed before and added after."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.d_model, config.rms_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.d_model, config.rms_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None
+    ) -> tuple[Tensor, KeyValue]:
+        """Arguments and results as in :class:`Attention`."""
+        attended, key_value = self.self_attn(self.input_layernorm(x), cos, sin, attend, past)
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x)), key_value
+
+
+class Decoder(nn.Module):
+    """Query tokens in, codes out.
+
+    The prompt is ``[BOS] query [SEP]``. The hidden state at ``[SEP]`` predicts the code of level 0, the one
+    at the code of level l predicts level l + 1. Each level has its own codebook; its output head is tied to
+    its code embeddings. ``query_head`` and ``item_head`` map the ``[SEP]`` state and the item embeddings to
+    the unit vectors that order items inside SIDs.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        self.code_embeddings = nn.ModuleList(
+            nn.Embedding(size, config.d_model) for size in config.codebook_sizes
+        )
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.d_model, config.rms_eps)
+        self.query_head = nn.Linear(config.d_model, config.vector_dim, bias=False)
+        self.item_head = nn.Linear(config.embedding_dim, config.vector_dim, bias=False)
+        self.apply(self._initialise)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, attend: Tensor, past: list[KeyValue] | None = None
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Run all layers.
+
+        Args:
+            x: input embeddings, float [B, S, d_model]; see :meth:`embed_codes` and ``embed_tokens``.
+            positions: int64 [B, S].
+            attend: bool [B, S, P + S]; true where a query position may look. Every row has one true entry
+                at least (padding looks at itself), else softmax has nothing to normalise.
+            past: per layer, keys and values of P earlier positions.
+
+        Returns:
+            Normed hidden states [B, S, d_model], and per layer the keys and values of all P + S positions.
+        """
+        cos, sin = rotary(positions, self.config.head_dim, self.config.rope_theta)
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+        key_values = []
+        for index, layer in enumerate(self.layers):
+            x, key_value = layer(x, cos, sin, attend, past[index] if past else None)
+            key_values.append(key_value)
+        return self.norm(x), key_values
+
+    def embed_codes(self, codes: Tensor) -> Tensor:
+        """Embed the first n codes of SIDs, level by level: int64 [..., n] → [..., n, d_model]."""
+        levels = [self.code_embeddings[level](codes[..., level]) for level in range(codes.shape[-1])]
+        return torch.stack(levels, dim=-2)
+
+    def code_log_probs(self, hidden: Tensor, level: int) -> Tensor:
+        """Log-probabilities over the full codebook of a level: [..., d_model] → float32 [..., V_l]."""
+        return F.log_softmax(F.linear(hidden, self.code_embeddings[level].weight).float(), dim=-1)
+
+    def query_vectors(self, hidden: Tensor) -> Tensor:
+        """Unit query vectors from the hidden states at [SEP]: [..., d_model] → float32 [..., vector_dim]."""
+        return F.normalize(self.query_head(hidden).float(), dim=-1)
+
+    def item_vectors(self, embeddings: Tensor) -> Tensor:
+        """Unit item vectors from item embeddings: [..., embedding_dim] → float32 [..., vector_dim]."""
+        return F.normalize(self.item_head(embeddings).float(), dim=-1)
