@@ -1,0 +1,30 @@
+# Two commands set everything up: `make demo` and `make test`. Each makes .venv on first use.
+PYTHON ?= python3.11
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow lint clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[train,cpu,dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## build the synthetic shop, train, align, export, serve
+	PORT=$(PORT) $(BIN)/radsearch demo
+
+test: $(VENV)/.installed lint  ## lint, types and every fast test
+	$(BIN)/pytest
+
+slow: $(VENV)/.installed  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove what `demo` made
+	rm -rf .demo

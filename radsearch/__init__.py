@@ -1,0 +1,1 @@
+"""radsearch: online generative retrieval for e-commerce search."""

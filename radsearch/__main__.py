@@ -1,0 +1,5 @@
+"""``python -m radsearch``."""
+
+from radsearch.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The command line lists every room's commands and imports only the one that is named."""
+
+import subprocess
+import sys
+
+import pytest
+
+from radsearch.cli import COMMANDS
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_help_lists_every_command_and_imports_no_room() -> None:
+    code = (
+        "import sys; sys.argv = ['radsearch', '--help']\n"
+        "from radsearch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "rooms = {'torch', 'training', 'service', 'model_export', 'loadtest'} & set(sys.modules)\n"
+        "assert not rooms, rooms\n"
+    )
+    listed = run("-c", code)
+    assert listed.returncode == 0, listed.stderr
+    assert all(name in listed.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    shown = run("-m", "radsearch", name, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert f"radsearch {name}" in shown.stdout.split("Options")[0]
+    assert "Example" in shown.stdout
+
+
+def test_an_unknown_command_is_an_error() -> None:
+    failed = run("-m", "radsearch", "sing")
+    assert failed.returncode == 2
+    assert "sing" in failed.stderr
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_1() -> None:
+    failed = run("-m", "radsearch", "prepare", "--items", "missing.jsonl", "--out", "nowhere")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+    assert "missing.jsonl" in failed.stderr
+
+
+def test_a_missing_package_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['radsearch', 'train', '--help']\n"
+        "from radsearch.cli import main\n"
+        "main()\n"
+    )
+    failed = run("-c", code)
+    assert failed.returncode == 1
+    assert "pip install 'radsearch[train]'" in failed.stderr
