@@ -111,7 +111,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None
     ) -> tuple[Tensor, KeyValue]:
-        """x [B, S, d_model], attend bool [B, S, P + S] → same shape as x, and keys and values of P + S."""
+        """Inputs [B, S, d_model], attend bool [B, S, P + S] → outputs like x, keys and values of P + S."""
         B, S, _ = x.shape
         heads = (B, S, -1, self.head_dim)
         q = rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin)
@@ -134,7 +134,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., d_model] → [..., d_model]."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -206,14 +207,18 @@ class Decoder(nn.Module):
             key_values.append(key_value)
         return self.norm(x), key_values
 
+    def codebook(self, level: int) -> Tensor:
+        """Code embeddings of a level and, being tied, its output head: [V_l, d_model]."""
+        return self.get_parameter(f"code_embeddings.{level}.weight")
+
     def embed_codes(self, codes: Tensor) -> Tensor:
         """Embed the first n codes of SIDs, level by level: int64 [..., n] → [..., n, d_model]."""
-        levels = [self.code_embeddings[level](codes[..., level]) for level in range(codes.shape[-1])]
+        levels = [F.embedding(codes[..., level], self.codebook(level)) for level in range(codes.shape[-1])]
         return torch.stack(levels, dim=-2)
 
     def code_log_probs(self, hidden: Tensor, level: int) -> Tensor:
         """Log-probabilities over the full codebook of a level: [..., d_model] → float32 [..., V_l]."""
-        return F.log_softmax(F.linear(hidden, self.code_embeddings[level].weight).float(), dim=-1)
+        return F.log_softmax(F.linear(hidden, self.codebook(level)).float(), dim=-1)
 
     def query_vectors(self, hidden: Tensor) -> Tensor:
         """Unit query vectors from the hidden states at [SEP]: [..., d_model] → float32 [..., vector_dim]."""

@@ -1,0 +1,1 @@
+"""From data to checkpoints: SIDs, supervised training, preference alignment, evaluation."""
