@@ -1,1 +1,1 @@
-"""The commands of the training room, one module each."""
+"""The commands of this room, one function each."""

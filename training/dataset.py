@@ -1,0 +1,144 @@
+"""A data directory, read back: what training and evaluation work on."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from sid import SidTable
+from training import tokenizer as tokenizers_of_queries
+from training.data.errors import DataError
+from training.data.items import POPULARITY
+from training.data.splits import Split
+
+Rows = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One query with what a user chose and passed over.
+
+    Attributes:
+        query: its text.
+        positives, negatives: item rows, int32; a positive is no negative.
+    """
+
+    query: str
+    positives: Rows
+    negatives: Rows
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data directory written by ``radsearch prepare`` and ``radsearch sids``.
+
+    Attributes:
+        path: the directory.
+        item_ids, titles: by item row.
+        popularity: float32 [n_items], training sessions in which the item is a positive.
+        item_embeddings: float32 [n_items, d], unit rows.
+        sids: the SID of every item.
+        tokenizer: turns a query into a prompt.
+        positive_from: grade from which an item counts as relevant.
+    """
+
+    path: Path
+    item_ids: list[str]
+    titles: list[str]
+    popularity: NDArray[np.float32]
+    item_embeddings: NDArray[np.float32]
+    sids: SidTable
+    tokenizer: Tokenizer
+    positive_from: float
+
+    @classmethod
+    def load(cls, path: Path) -> "Dataset":
+        """Read a data directory.
+
+        Raises:
+            DataError: if a file is missing or the files are not of one catalogue.
+        """
+        items = pq.read_table(
+            _made_by(path / "items.parquet", "prepare"), columns=["item_id", "title", POPULARITY]
+        )
+        embeddings = np.load(_made_by(path / "item_embeddings.npy", "sids"), allow_pickle=False)
+        sids = SidTable.load(_made_by(path / "sids.npz", "sids"))
+        if not len(items) == len(embeddings) == sids.n_items:
+            raise DataError(
+                f"{path} has {len(items):,} items, {len(embeddings):,} embeddings and {sids.n_items:,} SIDs; "
+                "run 'radsearch sids' again"
+            )
+        settings = orjson.loads(_made_by(path / "prepare.json", "prepare").read_bytes())["settings"]
+        return cls(
+            path=path,
+            item_ids=items["item_id"].to_pylist(),
+            titles=items["title"].to_pylist(),
+            popularity=items[POPULARITY].to_numpy(),
+            item_embeddings=embeddings,
+            sids=sids,
+            tokenizer=tokenizers_of_queries.load(_made_by(path / "tokenizer.json", "prepare")),
+            positive_from=settings["positive_from"] if _judgments(path).exists() else 1.0,
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+    def sessions(self, split: Split) -> list[Session]:
+        """The sessions of a split, in the order of the file they came from."""
+        table = _of_split(self.path / "sessions.parquet", split)
+        columns = (table["query"].to_pylist(), _lists(table["positives"]), _lists(table["negatives"]))
+        return [Session(*row) for row in zip(*columns, strict=True)]
+
+    def relevance(self, split: Split) -> dict[str, dict[int, float]]:
+        """How relevant which items are to the queries of a split.
+
+        Returns:
+            query → {item row: grade}; from judgments where there are any, else the positives of all sessions
+            of the query, each with grade 1.
+        """
+        grades: dict[str, dict[int, float]] = {}
+        if _judgments(self.path).exists():
+            table = _of_split(_judgments(self.path), split)
+            rows: Any = zip(*(table[name].to_pylist() for name in ("query", "item", "grade")), strict=True)
+            for query, item, grade in rows:
+                grades.setdefault(query, {})[item] = grade
+            return grades
+        for session in self.sessions(split):
+            grades.setdefault(session.query, {}).update(dict.fromkeys(session.positives.tolist(), 1.0))
+        return grades
+
+    def item_prior(self) -> NDArray[np.float32]:
+        """log(1 + popularity), scaled to 0..1; zeros where no item was ever chosen. float32 [n_items]."""
+        logs = np.log1p(self.popularity)
+        return (logs / max(float(logs.max()), np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _judgments(path: Path) -> Path:
+    return path / "judgments.parquet"
+
+
+def _made_by(path: Path, command: str) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} not found; write it with 'radsearch {command}'")
+    return path
+
+
+def _of_split(path: Path, split: Split) -> pa.Table:
+    return pq.read_table(_made_by(path, "prepare"), filters=pc.field("split") == split)
+
+
+def _lists(column: pa.ChunkedArray) -> list[Rows]:
+    """A column of lists as one array per row, all of them views into one buffer."""
+    array = column.combine_chunks()
+    values, offsets = array.values.to_numpy(), array.offsets.to_numpy()
+    return [values[start:end] for start, end in pairwise(offsets)]
