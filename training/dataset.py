@@ -119,8 +119,8 @@ class Dataset:
 
     def item_prior(self) -> NDArray[np.float32]:
         """log(1 + popularity), scaled to 0..1; zeros where no item was ever chosen. float32 [n_items]."""
-        logs = np.log1p(self.popularity)
-        return (logs / max(float(logs.max()), np.finfo(np.float32).tiny)).astype(np.float32)
+        logs: NDArray[np.float32] = np.log1p(self.popularity)
+        return logs / max(logs.max(), np.float32(1e-9))
 
 
 def _judgments(path: Path) -> Path:

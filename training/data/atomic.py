@@ -26,22 +26,24 @@ def written_whole(target: Path, marker: str) -> Iterator[Path]:
         raise DataError(f"{target} exists and has no {marker}; choose another --out or remove it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise DataError(f"{target} cannot be written ({error.strerror}); choose another --out") from error
     try:
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide the result from other users
-        yield temporary
-        _replace(target, temporary)
+        made = scratch / "new"
+        made.mkdir()
+        yield made
+        _replace(target, made, scratch / "old")
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _replace(target: Path, whole: Path) -> None:
-    if not target.exists():
-        whole.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent)) / target.name
-    target.rename(old)
-    whole.rename(target)
-    shutil.rmtree(old.parent)
+def _replace(target: Path, made: Path, old: Path) -> None:
+    if target.exists():
+        target.rename(old)
+    try:
+        made.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise

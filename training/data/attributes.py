@@ -12,7 +12,7 @@ NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 TRUTH = {"true": True, "false": False}
 
 
-def is_attribute(value: Any) -> bool:
+def is_attribute(value: object) -> bool:
     """Whether a value can stand in an attribute column: a scalar, a list of strings, or nothing."""
     if isinstance(value, list):
         return all(isinstance(element, str) for element in value)
@@ -41,7 +41,7 @@ def attribute_column(values: Sequence[Any]) -> pa.Array:
 
 
 def parse_text_column(values: Sequence[str | None]) -> Sequence[Any]:
-    """Read a CSV column's cells as truth values, integers or numbers if all of them are such; else as text."""
+    """Read a CSV column as truth values, integers or numbers if all of its cells are such; else as text."""
     cells = [value for value in values if value is not None]
     if not cells:
         return values
@@ -54,13 +54,13 @@ def parse_text_column(values: Sequence[str | None]) -> Sequence[Any]:
     return values
 
 
-def _as_list(value: Any) -> list[str] | None:
-    if value is None or isinstance(value, list):
+def _as_list(value: object) -> list[str] | None:
+    if isinstance(value, list):
         return value
-    return [_as_text(value)]
+    return None if value is None else [_as_text(value)]
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from training.data.attributes import attribute_column, is_attribute, parse_text_column
 from training.data.errors import DataError
-from training.data.rejects import Rejects
+from training.data.rejects import BadRow, Rejects
 from training.data.rows import Row, file_format, read_rows
 
 POPULARITY = "popularity"
@@ -27,6 +27,9 @@ class Items:
     path: Path
     table: pa.Table
     rows: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{self.path.name} ({len(self.rows):,} items)"
 
 
 def load_items(path: Path, rejects: Rejects) -> Items:
@@ -47,17 +50,16 @@ def load_items(path: Path, rejects: Rejects) -> Items:
                 f"{path.name}:{line}: the attribute '{POPULARITY}' is reserved for the count of training "
                 "positives; rename it"
             )
-        item_id = as_item_id(row["item_id"])
-        fault = _fault(row, item_id, rows)
-        if fault:
-            rejects.reject(path, line, *fault)
+        try:
+            checked = _checked(row, rows)
+        except BadRow as bad:
+            rejects.reject(path, line, bad)
             continue
-        row |= {"item_id": item_id, "title": " ".join(row["title"].split())}
-        for name, value in row.items():
+        for name, value in checked.items():
             column = columns.setdefault(name, [])
             column.extend([None] * (len(rows) - len(column)))  # the attribute's first value comes late
             column.append(value)
-        rows[item_id] = len(rows)
+        rows[checked["item_id"]] = len(rows)
     if not rows:
         raise DataError(
             f"{path} has no {'valid ' if rejects.total else ''}items; give a catalogue with one at least"
@@ -65,7 +67,7 @@ def load_items(path: Path, rejects: Rejects) -> Items:
     return Items(path, _table(columns, len(rows), textual=file_format(path) == "csv"), rows)
 
 
-def as_item_id(value: Any) -> str:
+def as_item_id(value: object) -> str:
     """Normalise an item_id: text without blanks around it, or an integer; "" for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -98,25 +100,23 @@ def item_texts(table: pa.Table) -> list[str]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
+    return kind in (pa.string(), pa.list_(pa.string()))
 
 
-def _fault(row: Row, item_id: str, rows: dict[str, int]) -> tuple[str, str] | None:
-    """Reason and detail of what is wrong with an item, None for a good one."""
-    title = row["title"]
+def _checked(row: Row, rows: dict[str, int]) -> Row:
+    """The row with its item_id and title normalised; raises BadRow."""
+    item_id, title = as_item_id(row["item_id"]), row["title"]
     if not item_id:
-        return "bad item_id", f"item_id {row['item_id']!r} is neither text nor an integer"
+        raise BadRow("bad item_id", f"item_id {row['item_id']!r:.60} is neither text nor an integer")
     if item_id in rows:
-        return "duplicate item_id", f"item_id '{item_id}' occurs a second time"
+        raise BadRow("duplicate item_id", f"item_id '{item_id}' occurs a second time")
     if not isinstance(title, str) or not title.strip():
-        return "empty title", f"item '{item_id}' has no title"
+        raise BadRow("empty title", f"item '{item_id}' has no title")
     for name, value in row.items():
         if not is_attribute(value):
-            return (
-                f"wrong type of {name}",
-                f"attribute '{name}' is {value!r:.60}, not a text, number, truth value or list of texts",
-            )
-    return None
+            detail = f"attribute '{name}' is {value!r:.60}, not a text, number, truth value or list of texts"
+            raise BadRow(f"wrong type of {name}", detail)
+    return {**row, "item_id": item_id, "title": " ".join(title.split())}
 
 
 def _table(columns: dict[str, list[Any]], n_items: int, textual: bool) -> pa.Table:

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from training.data.errors import DataError
 from training.data.items import Items, as_item_id
-from training.data.rejects import Rejects
+from training.data.rejects import BadRow, Rejects
 from training.data.rows import Row, read_rows
-from training.data.sessions import Fault, Sessions, query_fault
-from training.data.splits import QuerySplits, clean_query
+from training.data.sessions import Sessions, checked_query
+from training.data.splits import QuerySplits
 
 ESCI = {"E": 3.0, "S": 2.0, "C": 1.0, "I": 0.0}  # exact, substitute, complement, irrelevant
 
@@ -82,43 +82,34 @@ def load_judgments(path: Path, items: Items, rejects: Rejects) -> Judgments:
     """
     judgments = Judgments()
     for line, row in read_rows(path, ("query", "item_id", "grade"), rejects):
-        fault = _add(judgments, row, items)
-        if fault:
-            rejects.reject(path, line, *fault)
+        try:
+            _add(judgments, row, items)
+        except BadRow as bad:
+            rejects.reject(path, line, bad)
     if not judgments.grades:
         raise DataError(f"{path} has no valid judgments; give one at least or leave out --judgments")
     return judgments
 
 
-def _add(judgments: Judgments, row: Row, items: Items) -> Fault | None:
-    """Take a row that is right; tell what is wrong with any other."""
-    fault = query_fault(row["query"])
-    if fault:
-        return fault
-    query, item_id, grade = clean_query(row["query"]), as_item_id(row["item_id"]), _grade(row["grade"])
+def _add(judgments: Judgments, row: Row, items: Items) -> None:
+    """Take a row; raises BadRow."""
+    query, item_id, grade = checked_query(row["query"]), as_item_id(row["item_id"]), _grade(row["grade"])
     if item_id not in items.rows:
-        return "unknown item", f"item '{item_id}' is not in {items.path.name} ({len(items.rows):,} items)"
-    if grade is None:
-        return "wrong grade", f"grade {row['grade']!r:.60} is neither a number nor one of E, S, C, I"
+        raise BadRow("unknown item", f"item '{item_id}' is not in {items}")
     item = items.rows[item_id]
     if item in judgments.grades.get(query, {}):
-        return "judged twice", f"query '{query}' judges item '{item_id}' a second time"
-    fault = judgments.splits.fault(query, row.get("split"))
-    if fault:
-        return fault
+        raise BadRow("judged twice", f"query '{query}' judges item '{item_id}' a second time")
+    judgments.splits.note(query, row.get("split"))
     judgments.grades.setdefault(query, {})[item] = grade
-    return None
 
 
-def _grade(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        letter = ESCI.get(value.strip().upper())
-        if letter is not None:
-            return letter
+def _grade(value: object) -> float:
+    if isinstance(value, str) and value.strip().upper() in ESCI:
+        return ESCI[value.strip().upper()]
     try:
-        grade = float(value)
-    except (TypeError, ValueError):
-        return None
-    return grade if math.isfinite(grade) else None
+        grade = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        grade = math.nan
+    if not math.isfinite(grade) or isinstance(value, bool):
+        raise BadRow("wrong grade", f"grade {value!r:.60} is neither a number nor one of E, S, C, I")
+    return grade

@@ -11,6 +11,20 @@ OnError = Literal["fail", "skip"]
 N_SHOWN = 5  # sentences kept per reason
 
 
+class BadRow(Exception):  # noqa: N818 - it is no error until Rejects says so
+    """A row that cannot be used.
+
+    Args:
+        reason: the kind of fault, equal for all rows that have it.
+        detail: this row's fault, a sentence without its full stop.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
 @dataclass(frozen=True)
 class Rejects:
     """Collects the bad rows of one run over all its files.
@@ -30,22 +44,21 @@ class Rejects:
         """All bad rows so far."""
         return self.counts.total()
 
-    def reject(self, path: Path, line: int, reason: str, detail: str) -> None:
+    def reject(self, path: Path, line: int, bad: BadRow) -> None:
         """Leave a row out, or stop.
 
         Args:
             path: the file.
             line: where the row starts, from 1; for Parquet the row's number.
-            reason: the kind of fault, equal for all rows that have it.
-            detail: this row's fault.
+            bad: what is wrong with it.
 
         Raises:
             DataError: if bad rows are fatal.
         """
-        sentence = f"{path.name}:{line}: {detail}."
+        sentence = f"{path.name}:{line}: {bad.detail}."
         if self.on_error == "fail":
-            raise DataError(f"{sentence} Fix the row or pass --on-error skip.")
-        key = f"{path.name}: {reason}"
+            raise DataError(f"{sentence} Fix the row or pass --on-error skip.") from bad
+        key = f"{path.name}: {bad.reason}"
         if self.counts[key] < N_SHOWN:
             self.shown.append(sentence)
         self.counts[key] += 1

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.data.errors import DataError
-from training.data.rejects import Rejects
+from training.data.rejects import BadRow, Rejects
 
 Row = dict[str, Any]
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -72,27 +72,34 @@ def _open(path: Path) -> BinaryIO:
 def _jsonl(
     path: Path, file: Iterable[bytes], required: tuple[str, ...], rejects: Rejects
 ) -> Iterator[tuple[int, Row]]:
-    lines = _Lines(file)
-    for number, line in enumerate(lines, start=1):
-        if lines.broken:
-            lines.broken = False
-            rejects.reject(path, number, "not UTF-8", "the line is not UTF-8")
-            continue
-        if not line.strip():
-            continue
+    for number, line in enumerate(file, start=1):
         try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            rejects.reject(path, number, "malformed JSON", f"malformed JSON ({error})")
+            row = _json_object(line, required)
+        except BadRow as bad:
+            rejects.reject(path, number, bad)
             continue
-        if not isinstance(row, dict):
-            rejects.reject(path, number, "not a JSON object", "the line is not a JSON object")
-            continue
-        missing = [column for column in required if column not in row]
-        if missing:
-            rejects.reject(path, number, f"no {missing[0]}", f"the row has no '{missing[0]}'")
-            continue
-        yield number, row
+        if row is not None:
+            yield number, row
+
+
+def _json_object(line: bytes, required: tuple[str, ...]) -> Row | None:
+    """Read one line, None for a blank one."""
+    try:
+        text = line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise BadRow("not UTF-8", "the line is not UTF-8") from error
+    if not text:
+        return None
+    try:
+        row = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRow("malformed JSON", f"malformed JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise BadRow("not a JSON object", "the line is not a JSON object")
+    for column in required:
+        if column not in row:
+            raise BadRow(f"no {column}", f"the row has no '{column}'")
+    return row
 
 
 class _Lines:
@@ -129,21 +136,23 @@ def _csv(
     while True:
         start, lines.broken = reader.line_num + 1, False
         try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            rejects.reject(path, start, "malformed CSV", f"malformed CSV ({error})")
-            continue
-        if cells is None:
+            cells = next(reader)
+            if cells:
+                yield start, _named(header, cells, lines.broken)
+        except StopIteration:
             return
-        if lines.broken:
-            rejects.reject(path, start, "not UTF-8", "the row is not UTF-8")
-        elif not cells:
-            continue
-        elif len(cells) != len(header):
-            detail = f"the row has {len(cells)} cells, the header has {len(header)}"
-            rejects.reject(path, start, "ragged row", detail)
-        else:
-            yield start, {column: cell or None for column, cell in zip(header, cells, strict=True)}
+        except csv.Error as error:
+            rejects.reject(path, start, BadRow("malformed CSV", f"malformed CSV ({error})"))
+        except BadRow as bad:
+            rejects.reject(path, start, bad)
+
+
+def _named(header: list[str], cells: list[str], broken: bool) -> Row:
+    if broken:
+        raise BadRow("not UTF-8", "the row is not UTF-8")
+    if len(cells) != len(header):
+        raise BadRow("ragged row", f"the row has {len(cells)} cells, the header has {len(header)}")
+    return {column: cell or None for column, cell in zip(header, cells, strict=True)}
 
 
 def _header(path: Path, reader: Iterator[list[str]], lines: _Lines, required: tuple[str, ...]) -> list[str]:
@@ -182,7 +191,7 @@ def _require(path: Path, columns: list[str], required: tuple[str, ...]) -> None:
         raise DataError(f"{path} has no column {', '.join(missing)} (columns: {has}); add or rename it")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return float(value) if isinstance(value, decimal.Decimal) else value

@@ -1,21 +1,20 @@
 """Sessions: one query with the items a user chose and the ones passed over."""
 
 import datetime
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from training.data.items import Items, as_item_id
-from training.data.rejects import Rejects
+from training.data.rejects import BadRow, Rejects
 from training.data.rows import Row, read_rows
 from training.data.splits import QuerySplits, clean_query
 
-Fault = tuple[str, str]  # reason and detail
-
 MAX_SECONDS = 2**53  # beyond it a float no longer holds every second
+SECONDS = re.compile(r"-?\d{1,15}")
 SCHEMA = pa.schema(
     [
         pa.field("query", pa.string(), nullable=False),
@@ -76,8 +75,10 @@ class Sessions:
 
 
 def load_sessions(path: Path, items: Items, rejects: Rejects) -> Sessions:
-    """Read and check sessions: ``query``, ``positives``, and if present ``negatives``, ``user_id``,
-    ``timestamp``, ``split``.
+    """Read and check sessions.
+
+    Columns are ``query`` and ``positives``, and where present ``negatives``, ``user_id``, ``timestamp``,
+    ``split``.
 
     Args:
         path: JSONL, CSV or Parquet; see :func:`item_ids` for how a cell lists items.
@@ -89,64 +90,54 @@ def load_sessions(path: Path, items: Items, rejects: Rejects) -> Sessions:
     """
     sessions = Sessions()
     for line, row in read_rows(path, ("query", "positives"), rejects):
-        fault = _add(sessions, row, items)
-        if fault:
-            rejects.reject(path, line, *fault)
+        try:
+            _add(sessions, row, items)
+        except BadRow as bad:
+            rejects.reject(path, line, bad)
     return sessions
 
 
-def _add(sessions: Sessions, row: Row, items: Items) -> Fault | None:
-    """Append a row that is right; tell what is wrong with any other."""
-    fault = query_fault(row["query"])
-    if fault:
-        return fault
-    query = clean_query(row["query"])
-    chosen: dict[str, list[int]] = {}
-    for name, noun in (("positives", "positive"), ("negatives", "negative")):
-        ids = item_ids(row.get(name))
-        if ids is None:
-            return f"wrong type of {name}", f"{name} {row[name]!r:.60} is not a list of item_ids"
-        unknown = [item_id for item_id in ids if item_id not in items.rows]
-        if unknown:
-            return (
-                f"unknown {noun}",
-                f"{noun} '{unknown[0]}' is not in {items.path.name} ({len(items.rows):,} items)",
-            )
-        chosen[name] = [items.rows[item_id] for item_id in ids]
-    if not chosen["positives"]:
-        return "no positives", f"the session of query '{query}' has no positives"
-    both = set(chosen["positives"]) & set(chosen["negatives"])
+def _add(sessions: Sessions, row: Row, items: Items) -> None:
+    """Append a row; raises BadRow."""
+    query = checked_query(row["query"])
+    positives = _item_rows(row["positives"], "positive", items)
+    negatives = _item_rows(row.get("negatives"), "negative", items)
+    if not positives:
+        raise BadRow("no positives", f"the session of query '{query}' has no positives")
+    both = set(positives) & set(negatives)
     if both:
         item_id = items.table["item_id"][min(both)].as_py()
-        return "positive and negative", f"item '{item_id}' is in positives and in negatives"
-    user_id, timestamp = row.get("user_id"), row.get("timestamp")
-    if user_id is not None and not as_item_id(user_id):
-        return "wrong type of user_id", f"user_id {user_id!r:.60} is neither text nor an integer"
-    seconds = _seconds(timestamp)
-    if seconds is None and timestamp is not None:
-        return (
-            "wrong type of timestamp",
-            f"timestamp {timestamp!r:.60} is neither seconds since 1970 nor ISO 8601",
-        )
-    fault = sessions.splits.fault(query, row.get("split"))
-    if fault:
-        return fault
-    sessions.add(query, chosen["positives"], chosen["negatives"], as_item_id(user_id) or None, seconds)
-    return None
+        raise BadRow("positive and negative", f"item '{item_id}' is in positives and in negatives")
+    user_id, timestamp = _user_id(row.get("user_id")), _seconds(row.get("timestamp"))
+    sessions.splits.note(query, row.get("split"))
+    sessions.add(query, positives, negatives, user_id, timestamp)
 
 
-def query_fault(value: Any) -> Fault | None:
-    """What is wrong with a row's query, None for a good one."""
-    if not isinstance(value, str) or not clean_query(value):
-        return "empty query", f"query {value!r:.60} is not a text" if value else "the query is empty"
-    return None
+def checked_query(value: object) -> str:
+    """The text of a query, cleaned; raises BadRow if there is none."""
+    if not isinstance(value, str | None):
+        raise BadRow("wrong type of query", f"query {value!r:.60} is not a text")
+    query = clean_query(value or "")
+    if not query:
+        raise BadRow("empty query", "the query is empty")
+    return query
 
 
-def item_ids(cell: Any) -> list[str] | None:
+def _item_rows(cell: object, noun: str, items: Items) -> list[int]:
+    ids = item_ids(cell)
+    if ids is None:
+        raise BadRow(f"wrong type of {noun}s", f"{noun}s {cell!r:.60} is not a list of item_ids")
+    for item_id in ids:
+        if item_id not in items.rows:
+            raise BadRow(f"unknown {noun}", f"{noun} '{item_id}' is not in {items}")
+    return [items.rows[item_id] for item_id in ids]
+
+
+def item_ids(cell: object) -> list[str] | None:
     """Read a list of item_ids, None if it is not one.
 
-    A list stands as it is. In text, "[" opens a JSON list; else "|" parts the ids if there is one; else blanks
-    do. Repeats count once.
+    A list stands as it is. In text, "[" opens a JSON list; else "|" parts the ids where there is one, and
+    blanks do where there is none. Repeats count once.
     """
     if cell is None:
         return []
@@ -161,18 +152,26 @@ def item_ids(cell: Any) -> list[str] | None:
     return list(dict.fromkeys(ids)) if all(ids) else None
 
 
-def _seconds(value: Any) -> int | None:
-    """Seconds since 1970 of a number or an ISO 8601 text (UTC where it names no zone), None for others."""
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
+def _user_id(value: object) -> str | None:
+    if value is None:
+        return None
+    user_id = as_item_id(value)
+    if not user_id:
+        raise BadRow("wrong type of user_id", f"user_id {value!r:.60} is neither text nor an integer")
+    return user_id
+
+
+def _seconds(value: object) -> int | None:
+    """Seconds since 1970 of a number or an ISO 8601 text (UTC where it names no zone)."""
+    if value is None:
+        return None
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_SECONDS:
         return int(value)
-    return None
+    if isinstance(value, str) and SECONDS.fullmatch(value):
+        return int(value)
+    try:
+        moment = datetime.datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError as error:
+        detail = f"timestamp {value!r:.60} is neither seconds since 1970 nor ISO 8601"
+        raise BadRow("wrong type of timestamp", detail) from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())

@@ -2,7 +2,9 @@
 
 import hashlib
 import unicodedata
-from typing import Any, Literal, cast, get_args
+from typing import Literal, get_args
+
+from training.data.rejects import BadRow
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -14,7 +16,7 @@ def clean_query(text: str) -> str:
 
 
 def query_key(query: str) -> str:
-    """What makes two queries the same for the splits: their text without case, blanks and Unicode variants."""
+    """What makes two queries one for the splits: their text without case, extra blanks, Unicode variants."""
     return clean_query(unicodedata.normalize("NFKC", query).casefold())
 
 
@@ -30,21 +32,21 @@ class QuerySplits:
     def __init__(self) -> None:
         self._given: dict[str, Split] = {}
 
-    def fault(self, query: str, value: Any) -> tuple[str, str] | None:
-        """Take note of one row's split; reason and detail of what is wrong with it, None where nothing is.
+    def note(self, query: str, split: object) -> None:
+        """Remember the split of a row's query; None is no split.
 
-        Args:
-            query: the row's query.
-            value: its split, None where the row has none.
+        Raises:
+            BadRow: if it is no split, or another row gave the query another one.
         """
-        if value is None:
-            return None
-        if value not in SPLITS:
-            return "unknown split", f"split {value!r} is none of {', '.join(SPLITS)}"
-        given = self._given.setdefault(query_key(query), cast(Split, value))
-        if given != value:
-            return "query in two splits", f"query '{query}' is in split {value} here and in {given} before"
-        return None
+        if split is None:
+            return
+        if split not in SPLITS:
+            raise BadRow("unknown split", f"split {split!r:.60} is none of {', '.join(SPLITS)}")
+        given = self._given.setdefault(query_key(query), split)
+        if given != split:
+            raise BadRow(
+                "query in two splits", f"query '{query}' is in split {split} here and in {given} before"
+            )
 
     def of(self, query: str) -> Split | None:
         """The split given to a query, None where no row gives one."""
