@@ -1,0 +1,72 @@
+"""A real HTTP server with the shape of the search API, for load tests: prints its port, then serves.
+
+The query decides what happens: "refuse" is answered with 429, "no items" with a 200 that lacks them,
+"garbage" with text that is not JSON, "hang up" not at all. ``GET /received`` gives what was sent so far.
+"""
+
+import itertools
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ITEMS = [
+    {"item_id": f"item-{n}", "title": f"Item {n}", "attributes": {"brand": "Arrow", "price": 9.5 + n}}
+    for n in range(20)
+]
+RECEIVED: list[dict[str, Any]] = []
+NUMBERS = itertools.count()
+
+
+def search_answer() -> dict[str, Any]:
+    number = next(NUMBERS)
+    return {
+        "request_id": f"request-{number}",
+        "variant": ("sft", "rad-dpo")[number % 2],
+        "degraded": [] if number % 10 else ["redis"],
+        "items": ITEMS,
+    }
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.answer(200, json.dumps(RECEIVED if self.path == "/received" else {}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        key = self.headers.get("Authorization")
+        RECEIVED.append({"path": self.path, "body": body, "authorization": key})
+        if self.path == "/v1/search/batch":
+            self.answer(200, json.dumps({"results": [search_answer() for _ in body["searches"]]}).encode())
+        elif self.path == "/v1/events":
+            self.answer(202, b"")
+        else:
+            self.search(body["query"])
+
+    def search(self, query: str) -> None:
+        if query == "refuse":
+            self.answer(429, b'{"title": "Too Many Requests"}')
+        elif query == "no items":
+            self.answer(200, b'{"request_id": "r", "variant": "sft", "degraded": []}')
+        elif query == "garbage":
+            self.answer(200, b"<html>")
+        elif query == "hang up":
+            self.close_connection = True
+        else:
+            self.answer(200, json.dumps(search_answer()).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
