@@ -1,9 +1,10 @@
-"""The vocabulary that every room shares: SID table, trie, quantiser, ordering, manifest. NumPy only."""
+"""The vocabulary that every room shares: SID table, trie, quantiser, embedder, ordering, manifest. NumPy only."""
 
-from sid.errors import RadsearchError
+from sid.errors import RadsearchError, SidError
 from sid.ordering import OrderingWeights, RankedItems, order_items
 from sid.quantizer import ResidualQuantizer
 from sid.table import SidTable
+from sid.tfidf import TfidfEmbedder
 from sid.trie import Trie
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "RadsearchError",
     "RankedItems",
     "ResidualQuantizer",
+    "SidError",
     "SidTable",
+    "TfidfEmbedder",
     "Trie",
     "order_items",
 ]

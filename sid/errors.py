@@ -1,4 +1,4 @@
-"""The one base of all errors that a user can mend."""
+"""The one base of all errors that a user can mend, and the room's own."""
 
 
 class RadsearchError(Exception):
@@ -6,3 +6,7 @@ class RadsearchError(Exception):
 
     Each room derives its own type from it; the command line prints the message and exits with 1.
     """
+
+
+class SidError(RadsearchError):
+    """A file of SIDs, codebooks or embedder arrays that cannot be read as such."""

@@ -1,4 +1,4 @@
-"""Residual quantisation: an item vector becomes the codes of its SID, one level after the other."""
+"""Residual quantisation: an item embedding becomes the codes of its SID, one level after the other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 8192  # vectors per matrix product; bounds the [BLOCK, V] distance matrix
+from sid.arrays import read_arrays
+from sid.errors import SidError
+
+Vectors = NDArray[np.float32]
+
+MAX_DISTANCES = 2**24  # entries of one distance matrix, 64 MiB
 
 
 @dataclass(frozen=True)
@@ -14,49 +19,92 @@ class ResidualQuantizer:
     """Codebooks of RQ-KMeans: level l quantises what levels 0..l−1 left over.
 
     Attributes:
-        codebooks: L arrays, float32 [V_l, d].
+        codebooks: L ≥ 1 arrays, float32 [V_l, d].
     """
 
-    codebooks: tuple[NDArray[np.float32], ...]
+    codebooks: tuple[Vectors, ...]
+
+    def __post_init__(self) -> None:
+        if not self.codebooks:
+            raise ValueError("a quantiser needs one codebook at least")
+        shapes = [codebook.shape for codebook in self.codebooks]
+        if any(len(shape) != 2 or 0 in shape or shape[1] != shapes[0][-1] for shape in shapes):
+            raise ValueError(f"codebooks have shapes {shapes}, expected [V_l, d] with one d and no 0")
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         """Centroids per level."""
         return tuple(len(codebook) for codebook in self.codebooks)
 
-    def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+    @property
+    def dim(self) -> int:
+        """Size d of an embedding."""
+        return int(self.codebooks[0].shape[1])
+
+    def encode(self, vectors: Vectors) -> NDArray[np.int32]:
         """Assign SIDs greedily: at each level the centroid nearest to the residual.
 
         Args:
-            vectors: float32 [n, d].
+            vectors: float32 [n, d], finite.
 
         Returns:
             int32 [n, L].
 
         Raises:
-            ValueError: if the dimension differs from the codebooks'.
+            ValueError: if the dimension differs from the codebooks' or a value is not finite.
         """
-        dim = self.codebooks[0].shape[1]
-        if vectors.ndim != 2 or vectors.shape[1] != dim:
-            raise ValueError(f"vectors have shape {vectors.shape}, the codebooks need [n, {dim}]")
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ValueError(f"vectors have shape {vectors.shape}, the codebooks need [n, {self.dim}]")
+        if not np.isfinite(vectors).all():
+            raise ValueError("vectors hold a value that is not finite, which is near to no centroid")
+        residuals = vectors.astype(np.float32, copy=True)
         codes = np.empty((len(vectors), len(self.codebooks)), dtype=np.int32)
-        for start in range(0, len(vectors), BLOCK):
-            residual = vectors[start : start + BLOCK].astype(np.float32, copy=True)
-            for level, codebook in enumerate(self.codebooks):
-                # |r − c|² without |r|², which is the same for every centroid of a row.
-                distance = (codebook * codebook).sum(axis=1) - 2.0 * (residual @ codebook.T)
-                nearest = distance.argmin(axis=1)
-                codes[start : start + BLOCK, level] = nearest
-                residual -= codebook[nearest]
+        for level, codebook in enumerate(self.codebooks):
+            codes[:, level] = nearest_centroids(residuals, codebook)
+            residuals -= codebook[codes[:, level]]
         return codes
+
+    def decode(self, codes: NDArray[np.integer]) -> Vectors:
+        """Sum the centroids of each SID: int [n, L] → float32 [n, d], the embedding it stands for."""
+        vectors = np.zeros((len(codes), self.dim), dtype=np.float32)
+        for level, codebook in enumerate(self.codebooks):
+            vectors += codebook[codes[:, level]]
+        return vectors
 
     def save(self, path: Path) -> None:
         """Write the codebooks as an ``.npz``."""
         arrays = {f"level_{level}": codebook for level, codebook in enumerate(self.codebooks)}
-        np.savez(path, allow_pickle=False, **arrays)
+        np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types the flag allow_pickle into **kwds
 
     @classmethod
     def load(cls, path: Path) -> "ResidualQuantizer":
-        """Read codebooks written by :meth:`save`; never unpickles."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(tuple(arrays[f"level_{level}"] for level in range(len(arrays.files))))
+        """Read codebooks written by :meth:`save`; never unpickles.
+
+        Raises:
+            SidError: if the file is missing, damaged, or holds something else.
+        """
+        arrays = read_arrays(path)
+        try:
+            return cls(tuple(arrays[f"level_{level}"] for level in range(len(arrays))))
+        except (KeyError, ValueError) as error:
+            raise SidError(f"{path} holds no codebooks ({error}); write it with 'radsearch sids'") from error
+
+
+def nearest_centroids(vectors: Vectors, codebook: Vectors) -> NDArray[np.int32]:
+    """Find each vector's nearest centroid by Euclidean distance; the first of equals.
+
+    Args:
+        vectors: float32 [n, d].
+        codebook: float32 [V, d].
+
+    Returns:
+        int32 [n].
+    """
+    nearest = np.empty(len(vectors), dtype=np.int32)
+    norms = np.einsum("vd,vd->v", codebook, codebook)
+    block = max(1, MAX_DISTANCES // len(codebook))
+    for start in range(0, len(vectors), block):
+        # |x − c|² without |x|², which is the same for every centroid of a row.
+        distances = norms - 2.0 * (vectors[start : start + block] @ codebook.T)
+        nearest[start : start + block] = distances.argmin(axis=1)
+    return nearest

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sid.arrays import read_arrays
+from sid.errors import SidError
+
 Codes = NDArray[np.int32]
 Rows = NDArray[np.int32]
 
@@ -39,8 +42,12 @@ class SidTable:
         """
         item_codes = np.asarray(item_codes)
         levels = len(codebook_sizes)
+        if levels == 0:
+            raise ValueError("a SID needs one level at least")
         if item_codes.ndim != 2 or item_codes.shape[1] != levels:
             raise ValueError(f"item codes have shape {item_codes.shape}, expected [n_items, {levels}]")
+        if item_codes.dtype.kind not in "iu":
+            raise ValueError(f"item codes are {item_codes.dtype}, expected integers")
         if (item_codes < 0).any() or (item_codes >= np.asarray(codebook_sizes)).any():
             raise ValueError(f"an item code lies outside the codebooks {codebook_sizes}")
         # lexsort is stable, so items stay ascending within a posting; its last key is the primary one.
@@ -84,7 +91,7 @@ class SidTable:
         return leaves
 
     def find(self, sids: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Look up SIDs.
+        """Look up SIDs, all at once, level by level.
 
         Args:
             sids: int [..., L].
@@ -93,21 +100,20 @@ class SidTable:
             int32 [...]: the leaf of each SID, −1 where no item has it.
         """
         sids = np.asarray(sids)
-        # Mixed radix keeps lexicographic order; Python integers bound it first, so int64 cannot overflow.
-        radix = 1
-        weights = []
-        for size in reversed(self.codebook_sizes):
-            weights.append(radix)
-            radix *= size
-        if radix >= 2**63:
-            raise ValueError(f"codebooks {self.codebook_sizes} span more than 2^63 SIDs")
-        weight = np.asarray(weights[::-1], dtype=np.int64)
-        in_range = ((sids >= 0) & (sids < np.asarray(self.codebook_sizes))).all(axis=-1)
-        keys = self.codes.astype(np.int64) @ weight
-        wanted = sids.astype(np.int64) @ weight
-        position = np.searchsorted(keys, wanted).clip(max=max(self.n_leaves - 1, 0))
-        found = in_range & (keys[position] == wanted) if self.n_leaves else np.zeros(wanted.shape, bool)
-        return np.where(found, position, -1).astype(np.int32)
+        if sids.shape[-1:] != (self.levels,):
+            raise ValueError(f"SIDs have shape {sids.shape}, expected [..., {self.levels}]")
+        found = ((sids >= 0) & (sids < np.asarray(self.codebook_sizes))).all(axis=-1)
+        if self.n_leaves == 0:
+            return np.full(found.shape, -1, dtype=np.int32)
+        # Prefixes are numbered in order of their codes, so (prefix, code) fits one sorted int64 key.
+        known = np.zeros(self.n_leaves, dtype=np.int64)
+        wanted = np.zeros(found.shape, dtype=np.int64)
+        for level, size in enumerate(self.codebook_sizes):
+            keys, known = np.unique(known * size + self.codes[:, level], return_inverse=True)
+            key = wanted * size + sids[..., level].astype(np.int64)
+            wanted = np.searchsorted(keys, key).clip(max=len(keys) - 1)
+            found &= keys[wanted] == key
+        return np.where(found, wanted, -1).astype(np.int32)
 
     def save(self, path: Path) -> None:
         """Write the table as an uncompressed ``.npz``."""
@@ -121,11 +127,32 @@ class SidTable:
 
     @classmethod
     def load(cls, path: Path) -> "SidTable":
-        """Read a table written by :meth:`save`; never unpickles."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(
+        """Read a table written by :meth:`save`; never unpickles.
+
+        Raises:
+            SidError: if the file is missing, damaged, or holds something else.
+        """
+        arrays = read_arrays(path)
+        try:
+            table = cls(
                 codes=arrays["codes"],
                 posting_indptr=arrays["posting_indptr"],
                 posting_items=arrays["posting_items"],
                 codebook_sizes=tuple(int(size) for size in arrays["codebook_sizes"]),
             )
+            # Rebuilding is cheap, and what differs from it would make searches silently wrong.
+            leaves = table.leaf_of_item()
+            whole = _equal(table, cls.from_item_codes(table.codes[leaves], table.codebook_sizes))
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise SidError(f"{path} is no SID table ({error}); write it with 'radsearch sids'") from error
+        if not whole:
+            raise SidError(f"{path} is no sorted SID table; write it again with 'radsearch sids'")
+        return table
+
+
+def _equal(a: SidTable, b: SidTable) -> bool:
+    return (
+        np.array_equal(a.codes, b.codes)
+        and np.array_equal(a.posting_indptr, b.posting_indptr)
+        and np.array_equal(a.posting_items, b.posting_items)
+    )

@@ -1,0 +1,1 @@
+"""From item texts to SIDs: embedding, residual k-means, report."""
