@@ -1,0 +1,75 @@
+"""A small judged catalogue, prepared by the real code, and an untrained decoder for it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sid import SidTable
+from training.data.prepare import PrepareSettings, prepare
+from training.dataset import Dataset
+from training.model import Decoder, DecoderConfig
+
+COLOURS = ("red", "blue", "green", "black", "white")
+THINGS = ("shoe", "lamp", "chair", "kettle")
+CODEBOOKS = (4, 3)
+
+
+@pytest.fixture(scope="session")
+def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directory of 20 items, 12 test and 8 valid queries, and 2 test queries without a relevant item."""
+    rng = np.random.default_rng(5)
+    raw, data = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("judged") / "data"
+    titles = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
+    with (raw / "items.jsonl").open("w") as file:
+        for row, title in enumerate(titles):
+            file.write(json.dumps({"item_id": f"i{row}", "title": title}) + "\n")
+    with (raw / "judgments.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("query", "item_id", "grade", "split"))
+        for query in range(22):
+            split = "valid" if query < 8 else "test"
+            best = 1 if query >= 20 else 3
+            for row in rng.choice(len(titles), 6, replace=False):
+                writer.writerow((f"query {query}", f"i{row}", int(rng.integers(0, best + 1)), split))
+            if best == 3:
+                writer.writerow((f"query {query} bis", f"i{query % 20}", 3, "train"))
+    prepare(raw / "items.jsonl", None, raw / "judgments.csv", data, PrepareSettings(vocab_size=300))
+    embeddings = rng.standard_normal((len(titles), 6)).astype(np.float32)
+    np.save(data / "item_embeddings.npy", embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    codes = np.stack([rng.integers(0, size, len(titles)) for size in CODEBOOKS], axis=1)
+    SidTable.from_item_codes(codes, CODEBOOKS).save(data / "sids.npz")
+    return data
+
+
+@pytest.fixture(scope="session")
+def judged_dataset(judged_data: Path) -> Dataset:
+    return Dataset.load(judged_data)
+
+
+@pytest.fixture(scope="session")
+def small_decoder(judged_dataset: Dataset) -> Decoder:
+    """Untrained, with weights large enough that it has clear preferences."""
+    torch.manual_seed(3)
+    decoder = Decoder(
+        DecoderConfig(
+            vocab_size=judged_dataset.tokenizer.get_vocab_size(),
+            codebook_sizes=CODEBOOKS,
+            embedding_dim=6,
+            vector_dim=5,
+            d_model=16,
+            n_layers=2,
+            n_heads=2,
+            n_kv_heads=1,
+            head_dim=8,
+            d_ff=24,
+        )
+    )
+    with torch.no_grad():
+        for name, weight in decoder.named_parameters():
+            if "norm" not in name:
+                weight.mul_(10)
+    return decoder.eval()

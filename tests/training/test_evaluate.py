@@ -1,0 +1,153 @@
+"""Evaluation against scores worked out item by item, and the command around it."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from radsearch.cli import build
+from sid import OrderingWeights
+from training.checkpoint import Provenance, save_checkpoint
+from training.data.errors import DataError
+from training.dataset import Dataset
+from training.evaluate import EvaluationError, evaluate
+from training.model import Decoder, DecoderConfig
+
+ORDERING = OrderingWeights(tau=4.0, prior=0.5)
+
+
+def code_log_probs(decoder: Decoder, dataset: Dataset, query: str) -> tuple[list[list[float]], list[float]]:
+    """log p of every two-code SID, and the query vector, one plain causal pass per first code."""
+    ids = [token for token in dataset.tokenizer.encode(query).ids if token]
+    prompt = decoder.embed_tokens(torch.tensor([ids]))
+    rows: list[list[float]] = []
+    with torch.no_grad():
+        for first in range(decoder.config.codebook_sizes[0]):
+            x = torch.cat([prompt, decoder.embed_codes(torch.tensor([[[first]]]))[0]], dim=1)
+            length = x.shape[1]
+            causal = torch.ones(1, length, length).tril().bool()
+            hidden, _ = decoder(x, torch.arange(length)[None], causal)
+            start = decoder.code_log_probs(hidden[0, -2], 0)[first]
+            rows.append((start + decoder.code_log_probs(hidden[0, -1], 1)).tolist())
+            vector = decoder.query_vectors(hidden[0, -2]).tolist()
+    return rows, vector
+
+
+def expected_metrics(decoder: Decoder, dataset: Dataset) -> dict[str, float]:
+    """Rank all SIDs and all items of every test query in plain Python, average over queries."""
+    with torch.no_grad():
+        vectors = decoder.item_vectors(torch.from_numpy(dataset.item_embeddings)).numpy()
+    leaf_of_item, prior = dataset.sids.leaf_of_item(), dataset.item_prior()
+    per_query: list[dict[str, float]] = []
+    for query, grades in dataset.relevance("test").items():
+        relevant = {item for item, grade in grades.items() if grade >= dataset.positive_from}
+        if not relevant:
+            continue
+        log_probs, vector = code_log_probs(decoder, dataset, query)
+        of_leaf = [log_probs[first][second] for first, second in dataset.sids.codes]
+        sids = sorted(range(dataset.sids.n_leaves), key=lambda leaf: -of_leaf[leaf])
+        score = [
+            of_leaf[leaf_of_item[item]] + 4.0 * float(vectors[item] @ vector) + 0.5 * float(prior[item])
+            for item in range(dataset.n_items)
+        ]
+        items = sorted(range(dataset.n_items), key=lambda item: -score[item])
+        relevant_sids = {leaf_of_item[item] for item in relevant}
+        gains = [grades.get(item, 0.0) for item in items[:10]]
+        dcg, ideal = (
+            sum(gain / math.log2(rank + 2) for rank, gain in enumerate(some))
+            for some in (gains, sorted(grades.values(), reverse=True))
+        )
+        per_query.append(
+            {
+                "SID Recall@8": len(relevant_sids.intersection(sids[:8])) / len(relevant_sids),
+                "SID MRR": 1 / (1 + next(rank for rank, leaf in enumerate(sids) if leaf in relevant_sids)),
+                "Item Recall@10": len(relevant.intersection(items[:10])) / len(relevant),
+                "Item Recall@100": 1.0,
+                "Item MRR": 1 / (1 + next(rank for rank, item in enumerate(items) if item in relevant)),
+                "NDCG@10": dcg / ideal,
+                # With K ≥ all combinations the unconstrained beams are all combinations.
+                "Hallucination rate": 1 - dataset.sids.n_leaves / (4 * 3),
+            }
+        )
+    return {name: float(np.mean([one[name] for one in per_query])) for name in per_query[0]}
+
+
+def test_metrics_equal_those_worked_out_item_by_item(small_decoder: Decoder, judged_dataset: Dataset) -> None:
+    evaluation = evaluate(small_decoder, judged_dataset, ORDERING, "test", beam_width=12)
+    expected = expected_metrics(small_decoder, judged_dataset)
+    assert {name: interval.mean for name, interval in evaluation.metrics.items()} == pytest.approx(
+        expected, abs=1e-6
+    )
+    assert all(interval.low <= interval.mean <= interval.high for interval in evaluation.metrics.values())
+    grades = judged_dataset.relevance("test").values()
+    with_relevant = sum(any(grade >= 2.5 for grade in of_query.values()) for of_query in grades)
+    assert (evaluation.n_queries, evaluation.n_without_relevant) == (
+        with_relevant,
+        len(grades) - with_relevant,
+    )
+    assert evaluation.n_without_relevant >= 2
+
+
+def test_a_sample_of_queries_is_repeatable(small_decoder: Decoder, judged_dataset: Dataset) -> None:
+    first, second = (
+        evaluate(small_decoder, judged_dataset, ORDERING, "test", beam_width=3, max_queries=5, seed=7)
+        for _ in range(2)
+    )
+    assert first.n_queries == 5
+    assert first.metrics == second.metrics
+
+
+def test_a_decoder_for_other_codebooks_is_refused(judged_dataset: Dataset) -> None:
+    other = Decoder(DecoderConfig(judged_dataset.tokenizer.get_vocab_size(), (4, 4), embedding_dim=6))
+    with pytest.raises(EvaluationError, match=r"codebooks \(4, 4\), .* has \(4, 3\)"):
+        evaluate(other, judged_dataset, ORDERING, "test", beam_width=4)
+
+
+def test_a_split_without_relevant_items_is_refused(small_decoder: Decoder, judged_dataset: Dataset) -> None:
+    strict = Dataset(**{**judged_dataset.__dict__, "positive_from": 9.0})
+    with pytest.raises(EvaluationError, match="no test query with a relevant item"):
+        evaluate(small_decoder, strict, ORDERING, "test", beam_width=4)
+
+
+@pytest.fixture
+def checkpoint(small_decoder: Decoder, judged_dataset: Dataset, tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint"
+    save_checkpoint(path, small_decoder, judged_dataset.tokenizer, ORDERING, Provenance("sft"))
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    argv = ["evaluate", *map(os.fspath, arguments)]
+    return CliRunner().invoke(build(argv), argv)
+
+
+def test_the_command_prints_and_keeps_the_report(judged_data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports" / "report.json"
+    result = run(
+        "--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "8", "--json", "--out", out
+    )
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["split"] == "test"
+    assert report["beam_width"] == 8
+    assert report["metrics"]["NDCG@10"].keys() == {"mean", "low", "high"}
+    assert json.loads((checkpoint / "metrics.json").read_text()) == json.loads(out.read_text()) == report
+    assert not list(checkpoint.glob(".*"))
+
+
+def test_the_table_names_every_metric(judged_data: Path, checkpoint: Path) -> None:
+    result = run("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "8", "--max-queries", "4")
+    assert "4 test queries, beam width 8" in result.stdout
+    for name in ("SID Recall@8", "Item Recall@100", "NDCG@10", "Hallucination rate"):
+        assert name in result.stdout
+
+
+def test_a_missing_data_directory_is_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
+    result = run("--data", tmp_path / "none", "--checkpoint", checkpoint)
+    assert isinstance(result.exception, DataError)
+    assert not (checkpoint / "metrics.json").exists()
