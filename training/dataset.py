@@ -120,7 +120,8 @@ class Dataset:
     def item_prior(self) -> NDArray[np.float32]:
         """log(1 + popularity), scaled to 0..1; zeros where no item was ever chosen. float32 [n_items]."""
         logs: NDArray[np.float32] = np.log1p(self.popularity)
-        return logs / max(logs.max(), np.float32(1e-9))
+        prior: NDArray[np.float32] = logs / max(logs.max(), np.float32(1e-9))
+        return prior
 
 
 def _judgments(path: Path) -> Path:
