@@ -1,4 +1,4 @@
-"""The vocabulary that every room shares: SID table, trie, quantiser, embedder, ordering, manifest. NumPy only."""
+"""The vocabulary that every room shares: SIDs, trie, quantiser, embedder, ordering, manifest; NumPy only."""
 
 from sid.errors import RadsearchError, SidError
 from sid.ordering import OrderingWeights, RankedItems, order_items

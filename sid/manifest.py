@@ -1,18 +1,29 @@
 """The bundle's manifest: what is inside, from what it was made, and the hash of every file."""
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sid.errors import RadsearchError
+from sid.errors import SidError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+FIELD_TYPES = {
+    "name": str,
+    "created": str,
+    "revision": str,
+    "config": dict,
+    "ordering": dict,
+    "metrics": dict,
+    "graphs": list,
+    "files": dict,
+}
 
 
-class BundleError(RadsearchError):
+class BundleError(SidError):
     """A bundle that cannot be served: missing, truncated, altered, or written by a newer version."""
 
 
@@ -53,7 +64,8 @@ class Manifest:
 
     def write(self, bundle: Path) -> None:
         """Write ``manifest.json`` into the bundle."""
-        (bundle / MANIFEST).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        (bundle / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, bundle: Path) -> "Manifest":
@@ -63,33 +75,65 @@ class Manifest:
             BundleError: if the bundle is missing, truncated, altered or of a newer format.
         """
         path = bundle / MANIFEST
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw["format_version"]
-        except FileNotFoundError as error:
-            raise BundleError(f"{path} not found; write a bundle with 'radsearch export'") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"{path} is not a manifest ({error}); export the bundle again") from error
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        raw = _read_json(path)
+        version = raw.get("format_version")
+        if type(version) is not int or version < 1:
+            raise BundleError(f"{path} has no format version; export the bundle again")
+        if version > FORMAT_VERSION:
             raise BundleError(
                 f"{bundle} has bundle format {version}, this release reads up to {FORMAT_VERSION}; "
                 "upgrade radsearch or export the bundle with this release"
             )
         try:
-            graphs = tuple(Graph(**graph) for graph in raw.pop("graphs"))
-            manifest = cls(graphs=graphs, **raw)
-        except (KeyError, TypeError) as error:
+            manifest = _parse(raw)
+        except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path} is incomplete ({error}); export the bundle again") from error
         for name, digest in manifest.files.items():
-            manifest._check(bundle / name, digest)
+            _check(bundle, name, digest)
         return manifest
 
-    @staticmethod
-    def _check(path: Path, digest: str) -> None:
-        if not path.is_file():
-            raise BundleError(f"{path} is missing from the bundle; copy or export it again")
-        if sha256(path) != digest:
-            raise BundleError(f"{path} differs from the hash in {MANIFEST}; copy or export the bundle again")
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} not found; write a bundle with 'radsearch export'") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is not a manifest ({error}); export the bundle again") from error
+    if not isinstance(raw, dict):
+        raise BundleError(f"{path} holds no JSON object; export the bundle again")
+    return raw
+
+
+def _parse(raw: dict[str, Any]) -> Manifest:
+    """Check names and types of all fields; KeyError, TypeError or ValueError says what is wrong."""
+    fields = {field.name: raw[field.name] for field in dataclasses.fields(Manifest)}
+    for name, kind in FIELD_TYPES.items():
+        if not isinstance(fields[name], kind):
+            raise TypeError(f"{name} is {fields[name]!r:.60}")
+    graphs = tuple(Graph(**graph) for graph in fields.pop("graphs"))
+    manifest = Manifest(graphs=graphs, **fields)
+    if not graphs:
+        raise ValueError("it names no graph")
+    for graph in graphs:
+        if type(graph.beam_width) is not int or graph.beam_width < 1:
+            raise ValueError(f"{graph.file!r} has beam width {graph.beam_width!r}")
+        if graph.file not in manifest.files:
+            raise ValueError(f"{graph.file!r} has no hash")
+    return manifest
+
+
+def _check(bundle: Path, name: str, digest: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or "\\" in name or PurePosixPath(name).is_absolute():
+        raise BundleError(
+            f"{bundle / MANIFEST} names {name!r}, outside of the bundle; do not serve this bundle"
+        )
+    path = bundle / name
+    if not path.is_file():
+        raise BundleError(f"{path} is missing from the bundle; copy or export it again")
+    if sha256(path) != digest:
+        raise BundleError(f"{path} differs from the hash in {MANIFEST}; copy or export the bundle again")
 
 
 def sha256(path: Path) -> str:

@@ -49,13 +49,14 @@ def order_items(
     """Score the items of all found SIDs by one sum and keep the best k.
 
     Args:
-        postings: item rows of each found SID, one array per beam.
+        postings: item rows of each found SID, one array per beam, empty for an unfilled one. Beams are
+            different SIDs, so no item occurs twice.
         log_probs: float32 [n_beams], log p(SID | query).
         query_vector: float32 [d], unit length.
         item_vectors: float32 [n_items, d], unit rows.
         item_prior: float32 [n_items], log-popularity scaled to 0..1.
         weights: tau and prior.
-        k: how many items at most.
+        k: how many items at most, ≥ 0.
         item_mask: bool [n_items]; false rows are left out (a filter). None keeps all.
 
     Returns:
