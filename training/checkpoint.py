@@ -7,10 +7,6 @@ Nothing in it is a pickle.
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from sid import OrderingWeights, RadsearchError
+from training.data.atomic import written_whole
 from training.model import Decoder, DecoderConfig
 
 CONFIG = "config.json"
@@ -50,31 +47,6 @@ class Provenance:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-@contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
-    """Give a temporary directory that becomes ``target``, replacing it, when the block ends without an error.
-
-    The temporary directory lies beside the target, so the rename stays within one file system.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        made = scratch / "new"
-        made.mkdir()
-        yield made
-        old = scratch / "old"
-        if target.exists():
-            target.rename(old)
-        try:
-            made.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def save_checkpoint(
     path: Path, decoder: Decoder, tokenizer: Tokenizer, ordering: OrderingWeights, provenance: Provenance
 ) -> None:
@@ -86,7 +58,7 @@ def save_checkpoint(
         "parent": provenance.parent,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
-    with whole_directory(path) as directory:
+    with written_whole(path, CONFIG) as directory:
         save_file(weights, directory / WEIGHTS)
         tokenizer.save(os.fspath(directory / TOKENIZER))
         write_json(directory / CONFIG, config)

@@ -13,7 +13,6 @@ from training.checkpoint import (
     load_ordering,
     load_provenance,
     save_checkpoint,
-    whole_directory,
 )
 from training.model import Decoder, DecoderConfig
 
@@ -61,22 +60,6 @@ def test_a_new_checkpoint_replaces_the_old_one_and_leaves_nothing_beside_it(
     save_checkpoint(path, decoder, Tokenizer(models.BPE()), OrderingWeights(), PROVENANCE)
     assert not (path / "metrics.json").exists()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-def test_an_error_while_writing_keeps_the_old_directory(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").touch()
-
-    def write_half() -> None:
-        with whole_directory(target) as directory:
-            (directory / "new").touch()
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_half()
-    assert [entry.name for entry in target.iterdir()] == ["old"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:

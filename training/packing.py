@@ -1,0 +1,135 @@
+"""Label packing: a prompt and all its candidates in one sequence, so that the prompt is encoded once.
+
+A packed sequence is ``[prompt, padded on the left | candidate 1 | candidate 2 | …]``. Every candidate sees
+the prompt and itself, and its positions continue the prompt's as if it stood alone. So each candidate's
+log-probabilities are those of the unpacked sequence ``prompt + candidate``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.model import Decoder, KeyValue
+from training.tokenizer import EOS
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Prompts with their candidates.
+
+    Attributes:
+        tokens: int64 [B, T], padded on the left, ``[SEP]`` last.
+        prompt_mask: bool [B, T], false on padding.
+        codes: int64 [B, C, L], the SIDs of the candidates. Candidates that only fill up a row may hold any
+            valid codes: no other candidate sees them.
+    """
+
+    tokens: Tensor
+    prompt_mask: Tensor
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the decoder says about the candidates of each prompt.
+
+    Attributes:
+        distributions: per level, log-probabilities over the full codebook before the candidate's code of
+            that level: float32 [B, C, V_l]; [B, 1, V_0] on level 0, where all candidates share the prompt.
+        log_probs: float32 [B, C, L], log p(code t | prompt, earlier codes).
+        prompts: hidden states at ``[SEP]``, [B, d_model].
+        ends: hidden states at ``[EOS]`` after each candidate, [B, C, d_model], without gradient; None unless
+            they were asked for.
+    """
+
+    distributions: tuple[Tensor, ...]
+    log_probs: Tensor
+    prompts: Tensor
+    ends: Tensor | None
+
+
+def score(decoder: Decoder, packed: Packed, with_ends: bool = False) -> Scores:
+    """Score all candidates of all prompts in one pass.
+
+    The last code of a candidate predicts nothing, so it is no input; only ``with_ends`` runs it, and
+    ``[EOS]`` after it, through the decoder.
+    """
+    T = packed.tokens.shape[1]
+    B, C, L = packed.codes.shape
+    inputs = torch.arange(L - 1, device=packed.codes.device)
+    embedded = [decoder.embed_tokens(packed.tokens)]
+    if L > 1:
+        embedded.append(decoder.embed_codes(packed.codes[..., :-1]).flatten(1, 2))
+    prompt_rows = _prompt_attention(packed.prompt_mask)
+    nothing = prompt_rows.new_zeros(B, T, C * (L - 1))
+    attend = torch.cat([torch.cat([prompt_rows, nothing], 2), _attention(packed, inputs, (inputs,))], 1)
+    positions = torch.cat([prompt_positions(packed.prompt_mask), _positions(packed, inputs)], 1)
+    hidden, past = decoder(torch.cat(embedded, 1), positions, attend)
+
+    prompts, at_codes = hidden[:, T - 1], hidden[:, T:].unflatten(1, (C, L - 1))
+    before = [prompts[:, None], *at_codes.unbind(2)]
+    distributions = tuple(decoder.code_log_probs(state, level) for level, state in enumerate(before))
+    log_probs = [
+        distribution.expand(B, C, -1).gather(2, packed.codes[..., level, None])
+        for level, distribution in enumerate(distributions)
+    ]
+    ends = _ends(decoder, packed, past) if with_ends else None
+    return Scores(distributions, torch.cat(log_probs, dim=2), prompts, ends)
+
+
+def prompt_positions(prompt_mask: Tensor) -> Tensor:
+    """Count the tokens of left-padded prompts from 0; padding stands at 0. bool [B, T] → int64 [B, T]."""
+    return (prompt_mask.cumsum(-1) - 1).clamp(min=0)
+
+
+@torch.no_grad()
+def _ends(decoder: Decoder, packed: Packed, past: list[KeyValue]) -> Tensor:
+    """Hidden states at [EOS], [B, C, d_model], continuing from the keys and values of the other inputs.
+
+    Objectives use them detached only, so this half of every candidate costs no backward pass.
+    """
+    _, C, L = packed.codes.shape
+    inputs = torch.arange(L - 1, device=packed.codes.device)
+    ending = torch.arange(L - 1, L + 1, device=packed.codes.device)
+    last = F.embedding(packed.codes[..., -1], decoder.codebook(L - 1))
+    end = decoder.embed_tokens.weight[EOS].expand_as(last)
+    x = torch.stack([last, end], dim=2).flatten(1, 2)
+    attend = _attention(packed, ending, (inputs, ending))
+    hidden, _ = decoder(x, _positions(packed, ending), attend, past)
+    ends: Tensor = hidden.unflatten(1, (C, 2))[:, :, 1]
+    return ends
+
+
+def _prompt_attention(prompt_mask: Tensor) -> Tensor:
+    """Causal over the tokens; padding sees itself, so that no row of the softmax is empty. [B, T, T]."""
+    T = prompt_mask.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=prompt_mask.device).tril()
+    itself = torch.eye(T, dtype=torch.bool, device=prompt_mask.device)
+    return causal & prompt_mask[:, None, :] | itself
+
+
+def _attention(packed: Packed, rows: Tensor, columns: tuple[Tensor, ...]) -> Tensor:
+    """What candidates see: their prompt, and of each group of columns their own up to the row's offset.
+
+    Args:
+        packed: the batch.
+        rows: int64 [r], offsets within a candidate of the inputs that look.
+        columns: groups of offsets; a group holds its offsets of candidate 1, then of candidate 2, and so on.
+
+    Returns:
+        bool [B, C · r, T + Σ C · len(group)].
+    """
+    B, C, _ = packed.codes.shape
+    same = torch.eye(C, dtype=torch.bool, device=rows.device)
+    own = [torch.kron(same, rows[:, None] >= group) for group in columns]
+    blocks = torch.cat(own, dim=1).expand(B, -1, -1)
+    prompt = packed.prompt_mask[:, None, :].expand(-1, blocks.shape[1], -1)
+    return torch.cat([prompt, blocks], dim=2)
+
+
+def _positions(packed: Packed, offsets: Tensor) -> Tensor:
+    """Positions of the inputs at the given offsets of every candidate: int64 [B, C · len(offsets)]."""
+    lengths = packed.prompt_mask.sum(-1, keepdim=True)
+    return lengths + offsets.repeat(packed.codes.shape[1])
