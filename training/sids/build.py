@@ -55,7 +55,7 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
     Raises:
         DataError: if the directory or the embedder cannot be used.
     """
-    texts = item_texts(_read_items(data / "items.parquet"))
+    texts = item_texts(read_items(data / "items.parquet"))
     started = time.perf_counter()
     embedding = progress.add_task(f"Embedding {len(texts):,} items", total=len(texts))
     source, embeddings = embed_items(
@@ -92,7 +92,12 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
     return result
 
 
-def _read_items(path: Path) -> pa.Table:
+def read_items(path: Path) -> pa.Table:
+    """Read ``items.parquet``.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
     try:
         return pq.read_table(path)
     except FileNotFoundError as error:

@@ -59,7 +59,7 @@ def _distinct(vectors: Vectors, at_most: int) -> Vectors:
     """Distinct rows in order of first appearance, at most one more than ``at_most``."""
     first_rows: dict[bytes, int] = {}
     for row, vector in enumerate(vectors):
-        first_rows.setdefault(vector.tobytes(), row)
+        first_rows.setdefault((vector + 0.0).tobytes(), row)  # + 0.0 makes −0.0 the same number as 0.0
         if len(first_rows) > at_most:
             break
     return vectors[list(first_rows.values())]

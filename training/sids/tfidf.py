@@ -28,7 +28,8 @@ def fit_tfidf(texts: Sequence[str], dim: int, seed: int) -> TfidfEmbedder:
         weights = vectorizer.fit_transform(texts)
     except ValueError as error:
         raise DataError("no item has a word in its title or attributes; check the items' text") from error
-    svd = TruncatedSVD(min(dim, *weights.shape), random_state=seed).fit(weights)
+    with np.errstate(invalid="ignore"):  # it divides by the variance, which equal texts do not have
+        svd = TruncatedSVD(min(dim, *weights.shape), random_state=seed).fit(weights)
     return TfidfEmbedder(
         terms=tuple(vectorizer.get_feature_names_out().tolist()),
         idf=vectorizer.idf_.astype(np.float32),
