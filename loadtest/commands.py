@@ -103,6 +103,7 @@ def _measure(settings: LoadtestSettings) -> Report:
             raise
     if child.returncode != 0:
         raise LoadtestError(f"the load generator stopped with exit code {child.returncode}:\n{log.strip()}")
+    sys.stderr.write(log)
     return Report.model_validate_json(output)
 
 

@@ -42,7 +42,9 @@ class Report(BaseModel):
     variants: dict[str, int]
     """Searches answered by each variant."""
     degraded: dict[str, int]
-    """Searches answered with less than was asked, by what was given up."""
+    """Searches answered although something was away, by what it was."""
+    generator_busy: bool
+    """The load generator had no CPU time to spare: latencies include its own waiting."""
 
     @property
     def requests(self) -> int:
@@ -97,7 +99,7 @@ class Recorder:
             self._variants[context["answer"].variant] += 1
             self._degraded.update(context["answer"].degraded)
 
-    def report(self, url: str, users: int, seconds: float) -> Report:
+    def report(self, url: str, users: int, seconds: float, generator_busy: bool) -> Report:
         """Sum up a test that ran for ``seconds``."""
         endpoints = sorted({*self._latencies, *self._errors})
         return Report(
@@ -108,6 +110,7 @@ class Recorder:
             errors=dict(sum(self._errors.values(), Counter[str]()).most_common()),
             variants=dict(self._variants.most_common()),
             degraded=dict(self._degraded.most_common()),
+            generator_busy=generator_busy,
         )
 
     def _measurement(self, endpoint: str, seconds: float) -> Measurement:

@@ -29,7 +29,8 @@ def run(settings: LoadtestSettings) -> Report:
     runner.start(settings.users, spawn_rate=min(settings.users, MAX_SPAWN_RATE))
     time.sleep(settings.seconds)  # yields to the users: locust has patched it
     runner.quit()
-    return recorder.report(settings.url, settings.users, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return recorder.report(settings.url, settings.users, seconds, runner.cpu_warning_emitted)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ def print_report(report: Report, judgements: Sequence[Judgement]) -> None:
     ):
         if counts:
             console.print(f"{title}: " + ", ".join(f"{kind} × {count:,}" for kind, count in counts.items()))
+    if report.generator_busy:
+        console.print(
+            "[yellow]The load generator was short of CPU time, so the latencies include its own waiting: "
+            "run it on another machine or with fewer users.[/]"
+        )
     for judgement in judgements:
         console.print(_sentence(judgement))
     met = all(judgement.met for judgement in judgements)

@@ -34,7 +34,7 @@ def test_a_report_counts_what_happened() -> None:
     for kind, name in [("status 429", SEARCH), ("status 429", "/v1/events"), ("no answer: OSError", SEARCH)]:
         recorder.on_request(name=name, response_time=0.1, exception=ValueError(kind), context={})
 
-    report = recorder.report("http://shop", users=2, seconds=2.0)
+    report = recorder.report("http://shop", users=2, seconds=2.0, generator_busy=False)
 
     assert report.requests == 6
     assert report.error_share == 0.5
@@ -56,13 +56,13 @@ def test_a_report_counts_what_happened() -> None:
 
 
 def test_a_test_without_requests_has_no_figures() -> None:
-    report = Recorder().report("http://shop", users=1, seconds=1.0)
+    report = Recorder().report("http://shop", users=1, seconds=1.0, generator_busy=False)
     assert (report.requests, report.error_share, report.search) == (0, None, None)
 
 
 def test_a_failed_request_has_no_latency() -> None:
     recorder = Recorder()
     recorder.on_request(name=SEARCH, response_time=0.1, exception=ValueError("status 500"), context={})
-    search = recorder.report("http://shop", users=1, seconds=1.0).search
+    search = recorder.report("http://shop", users=1, seconds=1.0, generator_busy=False).search
     assert search is not None
     assert (search.rate, search.p50_ms, search.max_ms) == (pytest.approx(0.0), None, None)

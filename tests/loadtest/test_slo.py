@@ -13,7 +13,14 @@ SEARCHES = Measurement(
 
 def report(*endpoints: Measurement) -> Report:
     return Report(
-        url="http://shop", users=1, seconds=2, endpoints=list(endpoints), errors={}, variants={}, degraded={}
+        url="http://shop",
+        users=1,
+        seconds=2,
+        endpoints=list(endpoints),
+        errors={},
+        variants={},
+        degraded={},
+        generator_busy=False,
     )
 
 
