@@ -26,14 +26,19 @@ WORD = re.compile(r"[^\W_]+")
 ACCENT = re.compile(r"[\u0300-\u036f]")
 
 
+def words_of(text: str) -> list[str]:
+    """Cut a text into words: runs of letters and digits, with case, width and accents folded."""
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).lower())
+    return WORD.findall(unicodedata.normalize("NFC", ACCENT.sub("", folded)))
+
+
 def terms_of(text: str) -> list[str]:
     """Cut a text into the terms that are weighted, repeats included.
 
-    Case, width and accents are folded. Terms are the words, and the character n-grams of each word between
-    spaces: these meet misspellings, inflections, and scripts that do not put spaces between words.
+    Terms are the words, and the character n-grams of each word between spaces: these meet misspellings,
+    inflections, and scripts that do not put spaces between words.
     """
-    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).lower())
-    words = WORD.findall(unicodedata.normalize("NFC", ACCENT.sub("", folded)))
+    words = words_of(text)
     terms = list(words)
     for word in words:
         padded = f" {word} "

@@ -63,7 +63,9 @@ def test_what_is_written_belongs_together(data: Path) -> None:
         dataset.sids.codes[dataset.sids.leaf_of_item()], quantizer.encode(dataset.item_embeddings)
     )
     texts = item_texts(build.read_items(data / "items.parquet"))
-    np.testing.assert_array_equal(load_embedder(data / "embedder").embed(texts), dataset.item_embeddings)
+    embedder = load_embedder(data / "embedder")
+    assert embedder is not None
+    np.testing.assert_array_equal(embedder.embed(texts), dataset.item_embeddings)
     assert json.loads((data / "sids.json").read_text()) == result
     measured = report(dataset.sids, quantizer, dataset.item_embeddings).to_dict()
     assert {name: result[name] for name in measured} == json.loads(json.dumps(measured))

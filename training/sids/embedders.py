@@ -89,11 +89,14 @@ def embed_items(
     raise DataError(f"--embedder {choice!r} is none of {FORMS}")
 
 
-def load_embedder(directory: Path) -> Embedder:
+def load_embedder(directory: Path) -> Embedder | None:
     """Read the embedder of a data directory, to embed texts as its items were.
 
+    Returns:
+        None where the embeddings came from a ``.npy``, which knows no texts.
+
     Raises:
-        DataError: if it is missing, damaged, or a ``.npy`` that knows no texts.
+        DataError: if it is missing or damaged.
     """
     path = directory / DESCRIPTION
     try:
@@ -103,11 +106,13 @@ def load_embedder(directory: Path) -> Embedder:
             return TfidfEmbedder.load(directory)
         if kind == SentenceEmbedder.kind:
             return SentenceEmbedder.from_path(Path(description["path"]))
+        if kind == EmbeddingFile.kind:
+            return None
     except FileNotFoundError as error:
         raise DataError(f"{path} not found; write it with 'radsearch sids'") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); write it again with 'radsearch sids'") from error
-    raise DataError(f"{path} is of kind {kind!r}, which cannot embed texts; choose another --embedder")
+    raise DataError(f"{path} is of the unknown kind {kind!r}; write it again with 'radsearch sids'")
 
 
 def read_embeddings(path: Path, n_items: int) -> Embeddings:
