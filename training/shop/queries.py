@@ -30,6 +30,7 @@ ASK_DECAY = 0.75  # weight of an attribute relative to the one asked more often
 DROPPED = frozenset({"for", "in", "with", "size", "of", "by", "pack", "ram"})
 DEFAULT_PHRASES = ("{}", "{}", "> {}")
 FREQUENT_ANSWERS = 0.5  # how much a query gains from many answers
+MISSPELT_EFFORT = 2  # a misspelt query is as rare as one with so many constraints more
 MAX_TRIES = 60  # per query wanted
 SPACED_UNIT = re.compile(r"(?<=\d) (?=[a-z]+$)")
 NEIGHBOURS = {
@@ -41,10 +42,11 @@ NEIGHBOURS = {
 
 @dataclass(frozen=True)
 class Query:
-    """A text and what its writer meant by it."""
+    """A text, what its writer meant by it, and whether a word of it is misspelt."""
 
     text: str
     intent: Intent
+    misspelt: bool
 
 
 def make_queries(catalogue: Catalogue, stock: Stock, n_queries: int, seed: int) -> list[Query]:
@@ -71,23 +73,22 @@ def make_queries(catalogue: Catalogue, stock: Stock, n_queries: int, seed: int) 
     return list(queries.values())
 
 
-def query_frequency(
-    n_answers: NDArray[np.int64], n_constraints: NDArray[np.int64], seed: int
-) -> NDArray[np.float64]:
-    """Share of all searches that each query has: Zipf's law, short and broad queries first.
+def query_frequency(queries: list[Query], n_answers: Sequence[int], seed: int) -> NDArray[np.float64]:
+    """Share of all searches that each query has: Zipf's law, short and broad ones first, misspelt ones late.
 
     Args:
-        n_answers: items that answer each query fully, int64 [n_queries].
-        n_constraints: attributes each query names, int64 [n_queries].
+        queries: the queries.
+        n_answers: items that answer each of them fully.
         seed: of the noise in the order.
 
     Returns:
         float64 [n_queries], sums to 1.
     """
-    noise = np.random.default_rng([seed, 1]).normal(size=len(n_answers))
-    order = np.argsort(-(FREQUENT_ANSWERS * np.log1p(n_answers) - n_constraints + noise), kind="stable")
-    share: NDArray[np.float64] = np.empty(len(n_answers))
-    share[order] = 1.0 / (np.arange(len(order)) + 10.0) ** 0.8
+    effort = [len(query.intent.constraints) + MISSPELT_EFFORT * query.misspelt for query in queries]
+    noise = np.random.default_rng([seed, 1]).normal(size=len(queries))
+    order = np.argsort(-(FREQUENT_ANSWERS * np.log1p(n_answers) - effort + noise), kind="stable")
+    share: NDArray[np.float64] = np.empty(len(queries))
+    share[order] = 1.0 / (np.arange(len(queries)) + 10.0) ** 0.8
     share /= share.sum()
     return share
 
@@ -142,10 +143,10 @@ class _Writer:
         words = " ".join(parts).split()
         if random.random() < SHARE_DROPPED:
             words = [word for word in words if word not in DROPPED]
-        if random.random() < SHARE_MISSPELT:
-            words = self._misspelt(words)
+        written = self._misspelt(words) if random.random() < SHARE_MISSPELT else words
         categories = self._catalogue.by_term[term] if term else ()
-        return Query(" ".join(words), Intent(categories, tuple(sorted(asked + named))))
+        intent = Intent(categories, tuple(sorted(asked + named)))
+        return Query(" ".join(written), intent, misspelt=written != words)
 
     def _phrase(self, name: str, value: str) -> str:
         """Say an attribute's value; ">" marks what comes after the category."""

@@ -75,9 +75,7 @@ def make_shop(settings: ShopSettings) -> Shop:
 def _pages(stock: Stock, queries: list[Query], grades: list[Grades], settings: ShopSettings) -> list[Pages]:
     """Every query is searched once, the rest of the searches by how frequent it is."""
     random = np.random.default_rng([settings.seed, 0])
-    n_answers = np.array([np.count_nonzero(grade == 3) for grade in grades])
-    n_constraints = np.array([len(query.intent.constraints) for query in queries])
-    frequency = query_frequency(n_answers, n_constraints, settings.seed)
+    frequency = query_frequency(queries, [int((grade == 3).sum()) for grade in grades], settings.seed)
     more = max(settings.items * SESSIONS_PER_ITEM - len(queries), 0)
     n_pages = 1 + random.multinomial(more, frequency)
     log_popularity = np.log(stock.popularity)

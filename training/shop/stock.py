@@ -112,7 +112,8 @@ class _Range:
             chooser = Random(f"{line}/{name}") if name in category.per_line else random
             base[name] = chooser.choice(category.choices(name, base))
         if "features" in base:
-            base["features"] = random.sample(category.attributes["features"], random.choice((0, 1, 1, 2)))
+            features = category.choices("features", base)
+            base["features"] = random.sample(features, min(random.choice((0, 1, 1, 2)), len(features)))
         names = {"brand": brand, "model": model, "extra": random.choice(("", *category.extras))}
         template = self._template[brand] if random.random() < 0.7 else random.choice(category.titles)
         level = self._level[brand] + random.gauss(0.0, MODEL_SPREAD)
