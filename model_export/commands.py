@@ -1,0 +1,97 @@
+"""``radsearch export``."""
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from model_export.bundle import ProvenGraph, export_bundle
+from model_export.errors import ExportError
+from model_export.source import Source
+from sid.manifest import Manifest
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint directory written by 'radsearch train'.")],
+    data: Annotated[Path, typer.Option(help="Data directory it was trained on, with SIDs.")],
+    name: Annotated[str, typer.Option(help="The model's name, shown in every answer.")],
+    out: Annotated[Path, typer.Option(help="Bundle to write; an older one is replaced.")],
+    beam_width: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="SIDs found per query; repeat it for more graphs.  [default: 128]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print sizes and the proof's figures as JSON.")
+    ] = False,
+) -> None:
+    """Write the decoder and its beam search as one ONNX graph, prove it, and pack it into a bundle.
+
+    Nothing is written unless the graph agrees with torch on real queries, with a brute force over a small
+    catalogue, and with a float64 beam search over the whole one.
+
+    Example: radsearch export --checkpoint rad-dpo --data data --name rad-dpo --out bundles/rad-dpo
+    """
+    if not NAME.fullmatch(name):
+        raise ExportError(f"--name {name!r} is no name for a model; use letters, digits, '.', '_' and '-'")
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    started = time.perf_counter()
+    source = Source.load(checkpoint, data)
+    _print_source(source, console)
+    manifest = export_bundle(
+        source, beam_width or [128], name, out, on_graph=lambda graph: _print_graph(graph, console)
+    )
+    report = _report(manifest, out, time.perf_counter() - started)
+    if as_json:
+        typer.echo(orjson.dumps(report))
+    else:
+        console.print(f"{report['megabytes']:.1f} MB in {report['seconds']:.1f} s")
+        console.print(f"→ {out}", markup=False)
+
+
+def _report(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
+    sizes = {file: (bundle / file).stat().st_size for file in manifest.files}
+    return {
+        "bundle": str(bundle),
+        "name": manifest.name,
+        "revision": manifest.revision,
+        "proof": manifest.metrics["proof"],
+        "embedder_proof": manifest.metrics["embedder_proof"],
+        "file_bytes": sizes,
+        "megabytes": sum(sizes.values()) / 1e6,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_source(source: Source, console: Console) -> None:
+    config = source.decoder.config
+    n_parameters = sum(parameter.numel() for parameter in source.decoder.parameters())
+    console.print(
+        f"[bold]{source.checkpoint}[/bold]  {n_parameters / 1e6:.1f} M parameters, "
+        f"{config.n_layers} layers of {config.d_model}, "
+        f"codebooks {'×'.join(str(size) for size in config.codebook_sizes)}"
+    )
+
+
+def _print_graph(graph: ProvenGraph, console: Console) -> None:
+    proof = graph.proof
+    console.print(
+        f"[bold]{graph.file}[/bold]  {len(graph.model) / 1e6:.1f} MB, {graph.n_nodes} nodes, "
+        f"built in {graph.build_s:.1f} s, proven in {graph.proof_s:.1f} s"
+    )
+    for finding, value in (
+        (f"log p from torch's, {proof.n_queries} queries", proof.log_probs_against_torch),
+        ("query vectors from torch's", proof.query_vectors_against_torch),
+        (
+            f"full ranking of {proof.n_brute_force_sids} SIDs from brute force",
+            proof.ranking_against_brute_force,
+        ),
+        ("the same SIDs as a filter", proof.filter_against_brute_force),
+        ("beams from a float64 search of all SIDs", proof.beams_against_reference),
+    ):
+        console.print(f"  {value:.1e}  {finding}")

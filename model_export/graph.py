@@ -1,0 +1,66 @@
+"""The graph that answers queries: read the prompt; per level predict, walk the trie, keep K beams."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from model_export.graph_builder import GraphBuilder, Output
+from model_export.graph_decoder import DecoderGraph
+from model_export.graph_search import TrieSearch
+from training.model import DecoderConfig
+
+
+def build_graph(
+    config: DecoderConfig, weights: Mapping[str, NDArray[np.float32]], beam_width: int
+) -> ir.Model:
+    """Write a decoder and its beam search as one ONNX model.
+
+    Batch size B, prompt length T, the trie and the filters are free at run time; K and L are fixed.
+
+    Inputs:
+        tokens int64 [B, T], left-padded; mask bool [B, T], false on padding;
+        trie_indptr int32 [n_internal + 1] and trie_codes int32 [n_edges], see ``sid.Trie``;
+        slots_0, slots_1, … int32 [W_l] = 0, 1, …: as many as the level's widest branching, at least 1, and at
+        least K on level 0; fewer lose children silently;
+        alive bool [F, n_nodes]: filters, see ``sid.Trie.alive``; filter_row int32 [B]: the one of each query.
+
+    Outputs, best first, equal log-probabilities by leaf:
+        sids int32 [B, K, L], −1 where fewer than K SIDs exist; leaves int32 [B, K], −1 there;
+        log_probs float32 [B, K], −1e30 there; query_vector float32 [B, vector_dim], unit length.
+
+    Args:
+        config: shape of the decoder.
+        weights: its parameters by the names of the checkpoint, float32.
+        beam_width: K.
+    """
+    g = GraphBuilder()
+    tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
+    mask = g.input("mask", ir.DataType.BOOL, ["B", "T"])
+    search = TrieSearch.with_inputs(g, config.levels, beam_width)
+    decoder = DecoderGraph(g, config, weights)
+
+    prompt = decoder.read_prompt(tokens, mask)
+    hidden, codes_read = prompt.hidden, None
+    beams = search.root()
+    for level in range(config.levels):
+        is_last = level == config.levels - 1
+        children = search.children(beams, decoder.code_log_probs(hidden, level), level)
+        choice = search.best(children, beams, level, in_trie_order=not is_last)
+        beams = choice.beams
+        if not is_last:
+            if codes_read:
+                codes_read = decoder.follow_parents(codes_read, choice.parents, level - 1)
+            hidden, codes_read = decoder.read_codes(choice.codes, level, prompt, codes_read)
+    sids, log_probs, leaves = search.answer(beams)
+    k = beam_width
+    return g.model(
+        "radsearch",
+        {
+            "sids": Output(sids, ir.DataType.INT32, ["B", k, config.levels]),
+            "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", k]),
+            "leaves": Output(leaves, ir.DataType.INT32, ["B", k]),
+            "query_vector": Output(decoder.query_vector(prompt), ir.DataType.FLOAT, ["B", config.vector_dim]),
+        },
+    )

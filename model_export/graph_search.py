@@ -1,0 +1,155 @@
+"""The trie step of the beam search as ONNX nodes (DESIGN §9): children, their scores, the K best of them.
+
+Sizes in shapes: B queries, n beams (1 at the root, then K), W slots per beam, V codes of a codebook.
+"""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from model_export.graph_builder import GraphBuilder
+
+# Score of a beam that does not exist. Finite, so that no later sum is NaN, and so low that adding a
+# log-probability changes nothing (−1e30 − 20 is −1e30 in float32): the children of a dead beam are dead.
+DEAD = -1e30
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Prefixes of SIDs, in the order of their nodes: then equal scores come in the order of their leaves.
+
+    Attributes:
+        nodes: int32 [B, n].
+        log_probs: float32 [B, n]; ``DEAD`` where fewer than n prefixes exist.
+        sids: int32 [B, n, l]; None at the root.
+    """
+
+    nodes: ir.Value
+    log_probs: ir.Value
+    sids: ir.Value | None
+
+
+@dataclass(frozen=True)
+class Children:
+    """What n beams can become, each [B, n · W], in the order of their nodes wherever they are alive."""
+
+    nodes: ir.Value
+    codes: ir.Value
+    log_probs: ir.Value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """K beams chosen among children.
+
+    Attributes:
+        beams: the new beams.
+        codes: int32 [B, K], the newest code of each.
+        parents: int64 [B, K], rows of the flattened [B · n] beams they descend from.
+    """
+
+    beams: Beams
+    codes: ir.Value
+    parents: ir.Value
+
+
+@dataclass(frozen=True)
+class TrieSearch:
+    """Adds the steps of a search in a trie to a graph; the trie is an input, see ``sid.Trie``.
+
+    Attributes:
+        g: the graph that is being built.
+        beam_width: K.
+        indptr, codes: the trie's arrays.
+        slots: per level, int32 [W] = 0, 1, …; W is the widest branching of the level, K at least on level 0.
+        alive: bool [F · n_nodes], flat.
+        row_starts: int64 [B, 1, 1], where in ``alive`` each query's row begins.
+    """
+
+    g: GraphBuilder
+    beam_width: int
+    indptr: ir.Value
+    codes: ir.Value
+    slots: list[ir.Value]
+    alive: ir.Value
+    row_starts: ir.Value
+
+    @classmethod
+    def with_inputs(cls, g: GraphBuilder, levels: int, beam_width: int) -> "TrieSearch":
+        """Declare the inputs that carry the trie and the filters."""
+        indptr = g.input("trie_indptr", ir.DataType.INT32, ["n_internal_plus_1"])
+        codes = g.input("trie_codes", ir.DataType.INT32, ["n_edges"])
+        slots = [g.input(f"slots_{level}", ir.DataType.INT32, [f"W_{level}"]) for level in range(levels)]
+        alive = g.input("alive", ir.DataType.BOOL, ["F", "n_nodes"])
+        filter_row = g.input("filter_row", ir.DataType.INT32, ["B"])
+        # int64, because filters times nodes may pass 2^31.
+        starts = g.Mul(g.Cast(filter_row, to=ir.DataType.INT64), g.size(alive, 1))
+        return cls(g, beam_width, indptr, codes, slots, g.reshape(alive, -1), g.unsqueeze(starts, 1, 2))
+
+    def root(self) -> Beams:
+        """One beam per query, at the root."""
+        g = self.g
+        shape = g.Shape(g.Squeeze(self.row_starts, g.int64([2])))
+        return Beams(g.Expand(g.int32(0), shape), g.Expand(g.float32(0.0), shape), None)
+
+    def children(self, beams: Beams, code_log_probs: ir.Value, level: int) -> Children:
+        """Walk all edges of all beams.
+
+        Args:
+            beams: n beams per query.
+            code_log_probs: float32 [B, n, V], of the codes of ``level``.
+            level: of the children.
+        """
+        g, slots = self.g, self.slots[level]
+        first = g.unsqueeze(g.Gather(self.indptr, beams.nodes, axis=0), 2)
+        end = g.unsqueeze(g.Gather(self.indptr, g.Add(beams.nodes, g.int32(1)), axis=0), 2)
+        degree = g.Sub(end, first)
+        # A slot past the last child repeats that child and is dead. Only the root of an empty trie has no
+        # child: its slots become edge −1, which Gather takes for the last edge, and lead back to node 0.
+        edges = g.Add(first, g.Min(slots, g.Sub(degree, g.int32(1))))
+        codes = g.Gather(self.codes, edges, axis=0)
+        nodes = g.Add(edges, g.int32(1))
+        unfiltered = g.Gather(self.alive, g.Add(self.row_starts, g.Cast(nodes, to=ir.DataType.INT64)), axis=0)
+        alive = g.And(g.Less(slots, degree), unfiltered)
+        scores = g.Add(g.unsqueeze(beams.log_probs, 2), g.GatherElements(code_log_probs, codes, axis=2))
+        scores = g.Where(alive, scores, g.float32(DEAD))
+        return Children(g.reshape(nodes, 0, -1), g.reshape(codes, 0, -1), g.reshape(scores, 0, -1))
+
+    def best(self, children: Children, beams: Beams, level: int, in_trie_order: bool) -> Choice:
+        """Choose the K best children; of equal ones those with the lowest nodes.
+
+        Args:
+            children: of ``beams``.
+            beams: n beams per query.
+            level: of the children.
+            in_trie_order: order by node, as a further step needs it; else by score.
+        """
+        g = self.g
+        _, chosen = g.top_k(children.log_probs, self.beam_width, largest=True)
+        if in_trie_order:
+            chosen, _ = g.top_k(chosen, self.beam_width, largest=False)
+        nodes, codes, log_probs = (
+            g.GatherElements(values, chosen, axis=1)
+            for values in (children.nodes, children.codes, children.log_probs)
+        )
+        parents = g.Add(g.Div(chosen, g.size(self.slots[level], 0)), self._first_rows(beams))
+        sids = g.unsqueeze(codes, 2)
+        if beams.sids is not None:
+            prefixes = g.Gather(g.reshape(beams.sids, -1, level), parents, axis=0)
+            sids = g.Concat(prefixes, sids, axis=2)
+        return Choice(Beams(nodes, log_probs, sids), codes, parents)
+
+    def answer(self, beams: Beams) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves int32 [B, K] of the last beams."""
+        g = self.g
+        filled = g.Greater(beams.log_probs, g.float32(DEAD / 2))
+        n_internal = g.Cast(g.Sub(g.size(self.indptr, 0), g.int64(1)), to=ir.DataType.INT32)
+        leaves = g.Where(filled, g.Sub(beams.nodes, n_internal), g.int32(-1))
+        return g.Where(g.unsqueeze(filled, 2), beams.sids, g.int32(-1)), beams.log_probs, leaves
+
+    def _first_rows(self, beams: Beams) -> ir.Value:
+        """The row of each query's first beam among the flattened [B · n] beams, int64 [B, 1]."""
+        g = self.g
+        batch, n_beams = g.size(beams.nodes, 0), g.size(beams.nodes, 1)
+        rows = g.Range(g.int64(0), g.Squeeze(batch), g.int64(1))
+        return g.unsqueeze(g.Mul(rows, n_beams), 1)

@@ -1,0 +1,253 @@
+"""The proof that a graph answers as the decoder does, made before anything is written.
+
+Three judges: torch scores what the graph found on real queries; a float64 brute force over a small catalogue
+gives the full ranking; a float64 beam search gives the K best of the full trie (``model_export.reference``).
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from model_export.errors import ExportError
+from model_export.graph_search import DEAD
+from model_export.reference import Prefix, ReferenceDecoder, beam_search
+from model_export.session import Answers, GraphSession
+from sid import SidTable, Trie
+from training.model import Decoder
+
+TOLERANCE = 1e-4  # of a log-probability or a coordinate of a unit vector in float32
+
+Ranking = dict[Prefix, float]  # log-probability by SID, best first
+
+JUDGED_BY_REFERENCE = 4  # queries; float64 without caches is slow
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Queries as the graph reads them.
+
+    Attributes:
+        tokens: int64 [B, T], left-padded.
+        mask: bool [B, T], false on padding.
+    """
+
+    tokens: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+    @classmethod
+    def encode(cls, tokenizer: Tokenizer, queries: list[str]) -> "Prompts":
+        """Tokenize queries into one padded batch."""
+        encodings = tokenizer.encode_batch(queries)
+        tokens = np.asarray([encoding.ids for encoding in encodings], dtype=np.int64)
+        return cls(tokens, np.asarray([encoding.attention_mask for encoding in encodings], dtype=bool))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice) -> "Prompts":
+        return Prompts(self.tokens[rows], self.mask[rows])
+
+    def unpadded(self) -> list[NDArray[np.int64]]:
+        """The tokens of each prompt."""
+        return [tokens[mask] for tokens, mask in zip(self.tokens, self.mask, strict=True)]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far the graph strays from its judges; every figure is the largest absolute difference seen.
+
+    Attributes:
+        log_probs_against_torch: of the SIDs found, over ``n_queries`` queries.
+        query_vectors_against_torch: per coordinate.
+        ranking_against_brute_force: log-probabilities of all SIDs of a catalogue of ``n_brute_force_sids``.
+        filter_against_brute_force: the same, with that catalogue as a filter on the full trie.
+        beams_against_reference: log-probabilities of the K best over the full trie.
+        n_queries: judged by torch.
+        n_reference_queries: judged by the two float64 judges.
+        n_ambiguous: those of them whose beams hang on a difference below the tolerance; the beam search does
+            not judge them.
+        n_brute_force_sids: size of the small catalogue.
+    """
+
+    log_probs_against_torch: float
+    query_vectors_against_torch: float
+    ranking_against_brute_force: float
+    filter_against_brute_force: float
+    beams_against_reference: float
+    n_queries: int
+    n_reference_queries: int
+    n_ambiguous: int
+    n_brute_force_sids: int
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain form for JSON."""
+        return asdict(self)
+
+
+def prove(graph: bytes, beam_width: int, decoder: Decoder, table: SidTable, prompts: Prompts) -> Proof:
+    """Hold a graph against its judges.
+
+    Args:
+        graph: the serialised ONNX model, as it will be written.
+        beam_width: K.
+        decoder: the torch decoder that the graph was built from.
+        table: the SIDs that exist.
+        prompts: real queries.
+
+    Raises:
+        ExportError: if an answer is malformed or a difference exceeds ``TOLERANCE``.
+    """
+    session = GraphSession(graph, beam_width)
+    reference = ReferenceDecoder(decoder.config, weights_of(decoder))
+    few = prompts[:JUDGED_BY_REFERENCE]
+    log_probs, query_vectors = _against_torch(session, decoder, table, prompts)
+    alone, filtered = _against_brute_force(session, reference, table, few)
+    beams = _against_reference(session, reference, table, few)
+    proof = Proof(
+        log_probs_against_torch=log_probs,
+        query_vectors_against_torch=query_vectors,
+        ranking_against_brute_force=alone,
+        filter_against_brute_force=filtered,
+        beams_against_reference=float(np.max(beams, initial=0.0)),
+        n_queries=len(prompts),
+        n_reference_queries=len(few),
+        n_ambiguous=len(few) - len(beams),
+        n_brute_force_sids=len(_small_catalogue(table, beam_width)),
+    )
+    for figure, value in proof.to_dict().items():
+        # NaN is not within the tolerance either.
+        if "_against_" in figure and not value <= TOLERANCE:
+            raise _failure(
+                session, f"{figure.replace('_', ' ')}: {value:.1e}, where {TOLERANCE:.0e} is allowed"
+            )
+    return proof
+
+
+def weights_of(decoder: Decoder) -> dict[str, NDArray[np.float32]]:
+    """A decoder's parameters as arrays, by the names of the checkpoint."""
+    return {name: tensor.detach().float().numpy() for name, tensor in decoder.state_dict().items()}
+
+
+def score(decoder: Decoder, prompt: NDArray[np.int64], sids: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+    """Score SIDs with the torch decoder, from whole sequences, without padding and cached keys.
+
+    Args:
+        decoder: the model.
+        prompt: int64 [T].
+        sids: int32 [n, L].
+
+    Returns:
+        Log-probabilities float32 [n], and the query vector float32 [vector_dim].
+    """
+    with torch.inference_mode():
+        codes = torch.from_numpy(sids.astype(np.int64))
+        tokens = decoder.embed_tokens(torch.from_numpy(prompt)).expand(len(codes), -1, -1)
+        x = torch.cat([tokens, decoder.embed_codes(codes)], dim=1)
+        length = x.shape[1]
+        positions = torch.arange(length).expand(len(codes), -1)
+        hidden, _ = decoder(x, positions, torch.ones(1, length, length, dtype=torch.bool).tril())
+        log_probs = torch.zeros(len(codes))
+        for level in range(codes.shape[1]):
+            predicted = decoder.code_log_probs(hidden[:, len(prompt) - 1 + level], level)
+            log_probs += predicted.gather(1, codes[:, level, None])[:, 0]
+        return log_probs, decoder.query_vectors(hidden[0, len(prompt) - 1])
+
+
+def ranking(session: GraphSession, answers: Answers, row: int, table: SidTable, n_expected: int) -> Ranking:
+    """Read one query's answer and check its form.
+
+    Raises:
+        ExportError: if it has not ``n_expected`` different SIDs of the table, best first, ties by leaf, and
+            the values of unfilled beams behind them.
+    """
+    sids, log_probs, leaves = answers.sids[row], answers.log_probs[row], answers.leaves[row]
+    found = leaves[:n_expected]
+    well_formed = (
+        len(np.unique(found)) == n_expected
+        and (found >= 0).all()
+        and (sids[:n_expected] == table.codes[found]).all()
+        and (np.lexsort((found, -log_probs[:n_expected])) == np.arange(n_expected)).all()
+        and (leaves[n_expected:] == -1).all()
+        and (sids[n_expected:] == -1).all()
+        and (log_probs[n_expected:] == np.float32(DEAD)).all()
+    )
+    if not well_formed:
+        raise _failure(session, f"an answer is not {n_expected} different SIDs in order")
+    return dict(zip(_tuples(sids[:n_expected]), log_probs[:n_expected].tolist(), strict=True))
+
+
+def difference(found: Ranking, expected: Ranking) -> float:
+    """The largest difference in log-probability; an unexpected SID is held against the worst expected."""
+    worst = min(expected.values())
+    return float(np.max([abs(value - expected.get(sid, worst)) for sid, value in found.items()]))
+
+
+def _against_torch(
+    session: GraphSession, decoder: Decoder, table: SidTable, prompts: Prompts
+) -> tuple[float, float]:
+    answers = session.search(prompts.tokens, prompts.mask, Trie.from_table(table))
+    log_probs, query_vectors = [], []
+    for row, prompt in enumerate(prompts.unpadded()):
+        found = ranking(session, answers, row, table, min(session.beam_width, table.n_leaves))
+        scores, vector = score(decoder, prompt, np.asarray(list(found), dtype=np.int32))
+        log_probs.append(difference(found, dict(zip(found, scores.tolist(), strict=True))))
+        query_vectors.append(np.abs(answers.query_vectors[row] - vector.numpy()).max())
+    return float(np.max(log_probs)), float(np.max(query_vectors))
+
+
+def _against_brute_force(
+    session: GraphSession, reference: ReferenceDecoder, table: SidTable, prompts: Prompts
+) -> tuple[float, float]:
+    """Rank a small catalogue, once as the trie and once as a filter on the full one."""
+    leaves = _small_catalogue(table, session.beam_width)
+    small = SidTable.from_item_codes(table.codes[leaves], table.codebook_sizes)
+    trie, leaf_mask = Trie.from_table(table), np.zeros(table.n_leaves, dtype=bool)
+    leaf_mask[leaves] = True
+    alone = session.search(prompts.tokens, prompts.mask, Trie.from_table(small))
+    filtered = session.search(prompts.tokens, prompts.mask, trie, trie.alive(leaf_mask)[None])
+    differences = []
+    for row, prompt in enumerate(prompts.unpadded()):
+        scores = reference.log_probs(prompt, small.codes)
+        expected = dict(zip(_tuples(small.codes), scores.tolist(), strict=True))
+        differences.append(
+            [
+                difference(ranking(session, answers, row, catalogue, small.n_leaves), expected)
+                for answers, catalogue in ((alone, small), (filtered, table))
+            ]
+        )
+    of_alone, of_filtered = np.max(differences, axis=0)
+    return float(of_alone), float(of_filtered)
+
+
+def _against_reference(
+    session: GraphSession, reference: ReferenceDecoder, table: SidTable, prompts: Prompts
+) -> list[float]:
+    """The differences of the queries whose beams are not ambiguous."""
+    answers = session.search(prompts.tokens, prompts.mask, Trie.from_table(table))
+    differences = []
+    for row, prompt in enumerate(prompts.unpadded()):
+        expected = beam_search(reference, prompt, table.codes, session.beam_width)
+        if expected.margin > TOLERANCE:
+            found = ranking(session, answers, row, table, len(expected.log_probs))
+            differences.append(difference(found, expected.log_probs))
+    return differences
+
+
+def _small_catalogue(table: SidTable, size: int) -> NDArray[np.int64]:
+    """At most ``size`` leaves, spread over the table."""
+    return np.unique(np.linspace(0, table.n_leaves - 1, size).astype(np.int64))
+
+
+def _tuples(sids: NDArray[np.int32]) -> list[Prefix]:
+    return [tuple(sid) for sid in sids.tolist()]
+
+
+def _failure(session: GraphSession, finding: str) -> ExportError:
+    return ExportError(
+        f"the graph for beam width {session.beam_width} failed its proof, {finding}; nothing was written, "
+        "please report this with the checkpoint"
+    )

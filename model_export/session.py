@@ -1,0 +1,78 @@
+"""Running an exported graph over a trie with onnxruntime on the CPU, as the proof needs it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from sid import Trie
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the graph found for a batch of queries, best first; see ``model_export.graph.build_graph``.
+
+    Attributes:
+        sids: int32 [B, K, L]; −1 where unfilled.
+        log_probs: float32 [B, K]; −1e30 where unfilled.
+        leaves: int32 [B, K]; −1 where unfilled.
+        query_vectors: float32 [B, vector_dim].
+    """
+
+    sids: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+    leaves: NDArray[np.int32]
+    query_vectors: NDArray[np.float32]
+
+
+class GraphSession:
+    """One loaded graph.
+
+    Args:
+        graph: the serialised ONNX model, byte for byte what is written.
+        beam_width: K, for which it was built.
+        threads: of onnxruntime; 0 takes all cores.
+    """
+
+    def __init__(self, graph: bytes, beam_width: int, threads: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.beam_width = beam_width
+        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def search(
+        self,
+        tokens: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+        trie: Trie,
+        alive: NDArray[np.bool_] | None = None,
+        filter_rows: NDArray[np.int32] | None = None,
+    ) -> Answers:
+        """Decode a batch.
+
+        Args:
+            tokens: int64 [B, T], left-padded.
+            mask: bool [B, T], false on padding.
+            trie: the SIDs that exist.
+            alive: bool [F, n_nodes], filters from ``trie.alive``; None lets everything through.
+            filter_rows: int32 [B], the filter of each query; None is the first for all.
+        """
+        if alive is None:
+            alive = np.ones((1, trie.n_nodes), dtype=bool)
+        if filter_rows is None:
+            filter_rows = np.zeros(len(tokens), dtype=np.int32)
+        feeds = {
+            "tokens": tokens,
+            "mask": mask,
+            "trie_indptr": trie.indptr,
+            "trie_codes": trie.codes,
+            "alive": alive,
+            "filter_row": filter_rows,
+        }
+        for level, width in enumerate(trie.widths):
+            # One beam stands at the root, and the best K are taken among its slots.
+            n_slots = max(self.beam_width if level == 0 else 1, width)
+            feeds[f"slots_{level}"] = np.arange(n_slots, dtype=np.int32)
+        names = ["sids", "log_probs", "leaves", "query_vector"]
+        return Answers(*self._session.run(names, feeds))
