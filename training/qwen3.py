@@ -42,13 +42,16 @@ def decoder_from_qwen3(path: Path, config: DecoderConfig) -> tuple[Decoder, bool
     shape, weights = load_qwen3(path)
     decoder = Decoder(replace(config, **shape))
     own = decoder.state_dict()
+    missing = [name for name in own if name.startswith(("layers.", "norm.", TOKENS)) and name not in weights]
+    if missing:
+        raise Qwen3Error(f"{path} lacks the weights {missing[0]}; download the whole Qwen3 model")
     takes_tokens = weights[TOKENS].shape == own[TOKENS].shape
     if not takes_tokens:
         del weights[TOKENS]
     strange = [name for name, tensor in weights.items() if name not in own or own[name].shape != tensor.shape]
     if strange:
         raise Qwen3Error(
-            f"{path} has {strange[0]} of a shape its config.json does not tell; download it again"
+            f"{path} has a weight {strange[0]} that its config.json does not tell of; download it again"
         )
     decoder.load_state_dict({**own, **weights})
     return decoder, takes_tokens

@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from sid import OrderingWeights, RadsearchError
 from training.batches import Batches, BatchSettings
-from training.checkpoint import Provenance, load_decoder, save_checkpoint
+from training.checkpoint import CONFIG, Provenance, load_decoder, save_checkpoint
+from training.data.atomic import check_replaceable
 from training.dataset import Dataset
 from training.distributed import World
 from training.model import Decoder
@@ -57,6 +58,7 @@ def train(request: TrainRequest, settings: TrainSettings, world: World, console:
     Returns:
         The figures of the run, as in the checkpoint's ``training.json``.
     """
+    check_replaceable(request.out, CONFIG)
     objective = make_objective(request.objective, settings.objective)
     dataset = Dataset.load(request.data)
     torch.manual_seed(settings.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -86,7 +87,7 @@ def fit(run: Run, world: World, resume: bool = False) -> RunState:
         state = load_run(run.state, run.settings, module, optimizer)
     forward: nn.Module = module
     if world.size > 1:
-        forward = DistributedDataParallel(module, broadcast_buffers=False)
+        forward = DistributedDataParallel(module, forward_sync_buffers=False)
     history = list(state.history)
     recent = Recent()
     started = time.perf_counter() - state.seconds
@@ -140,20 +141,22 @@ class Recent:
     def add(self, figures: dict[str, Tensor]) -> None:
         """Take in one step's figures."""
         for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
 
     def means(self, step: int) -> dict[str, float]:
-        """Average since the last call.
+        """Average since the last call, over all processes.
 
         Raises:
             TrainingError: if a figure is not finite.
         """
-        means = {name: value.item() / self._count for name, value in self._sums.items()}
+        averages = torch.stack(list(self._sums.values())) / self._count
+        if dist.is_initialized():
+            dist.all_reduce(averages)
+            averages /= dist.get_world_size()
+        means = dict(zip(self._sums, averages.tolist(), strict=True))
         self._sums, self._count = {}, 0
-        lost = [name for name, value in means.items() if not math.isfinite(value)]
-        if lost:
-            raise TrainingError(
-                f"{lost[0]} is {means[lost[0]]} at step {step}; lower --learning-rate or the batch's extremes"
-            )
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise TrainingError(f"{name} is {value} at step {step}; lower --learning-rate")
         return means

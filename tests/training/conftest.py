@@ -73,3 +73,36 @@ def small_decoder(judged_dataset: Dataset) -> Decoder:
             if "norm" not in name:
                 weight.mul_(10)
     return decoder.eval()
+
+
+@pytest.fixture(scope="session")
+def session_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directory of 20 items and 48 training sessions, all but 8 with negatives, and 6 valid ones."""
+    rng = np.random.default_rng(6)
+    raw, data = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("sessions") / "data"
+    titles = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
+    with (raw / "items.jsonl").open("w") as file:
+        for row, title in enumerate(titles):
+            file.write(json.dumps({"item_id": f"i{row}", "title": title}) + "\n")
+    with (raw / "sessions.jsonl").open("w") as file:
+        for number in range(54):
+            shown = [f"i{row}" for row in rng.choice(len(titles), 6, replace=False)]
+            chosen = int(rng.integers(1, 4))
+            session = {
+                "query": titles[number % 17] if number < 48 else f"query {number}",
+                "positives": shown[:chosen],
+                "negatives": shown[chosen:] if number % 6 else [],
+                "split": "train" if number < 48 else "valid",
+            }
+            file.write(json.dumps(session) + "\n")
+    prepare(raw / "items.jsonl", raw / "sessions.jsonl", None, data, PrepareSettings(vocab_size=300))
+    embeddings = rng.standard_normal((len(titles), 6)).astype(np.float32)
+    np.save(data / "item_embeddings.npy", embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    codes = np.stack([rng.integers(0, size, len(titles)) for size in CODEBOOKS], axis=1)
+    SidTable.from_item_codes(codes, CODEBOOKS).save(data / "sids.npz")
+    return data
+
+
+@pytest.fixture(scope="session")
+def session_dataset(session_data: Path) -> Dataset:
+    return Dataset.load(session_data)

@@ -22,8 +22,7 @@ def written_whole(target: Path, marker: str) -> Iterator[Path]:
     Raises:
         DataError: if the target holds something else or cannot be written.
     """
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} exists and has no {marker}; choose another --out or remove it")
+    check_replaceable(target, marker)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -36,6 +35,16 @@ def written_whole(target: Path, marker: str) -> Iterator[Path]:
         _replace(target, made, scratch / "old")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_replaceable(target: Path, marker: str) -> None:
+    """Make sure, before long work for it begins, that a directory may be made at ``target``.
+
+    Raises:
+        DataError: if there is something else than an older such directory, known by its ``marker``.
+    """
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} exists and has no {marker}; choose another --out or remove it")
 
 
 def _replace(target: Path, made: Path, old: Path) -> None:

@@ -148,7 +148,7 @@ def calibrated(margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
 
     Arguments and result as in :func:`published`; n is the number of the positive's pairs.
     """
-    count = pairs.sum(-1).clamp(min=1)
+    count = pairs.sum(-1).clamp(min=1).to(margins.dtype)
     return count.log() - torch.logsumexp(_only(weights.log() - margins, pairs), dim=-1)
 
 
