@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sid import SidTable
-from training import tokenizer as tokenizers_of_queries
 from training.data.errors import DataError
 from training.data.items import POPULARITY
 from training.data.splits import Split
+from training.tokenizer import load as load_tokenizer
 
 Rows = NDArray[np.int32]
 
@@ -84,7 +84,7 @@ class Dataset:
             popularity=items[POPULARITY].to_numpy(),
             item_embeddings=embeddings,
             sids=sids,
-            tokenizer=tokenizers_of_queries.load(_made_by(path / "tokenizer.json", "prepare")),
+            tokenizer=load_tokenizer(_made_by(path / "tokenizer.json", "prepare")),
             positive_from=settings["positive_from"] if _judgments(path).exists() else 1.0,
         )
 

@@ -11,6 +11,8 @@ from training.data.prepare import PrepareSettings
 from training.data.prepare import prepare as prepare_data
 from training.data.rejects import OnError
 
+N_ATTRIBUTES = 8  # named in the summary; all of them are in prepare.json
+
 
 def prepare(
     items: Annotated[Path, typer.Option(help="Catalogue: item_id, title, attributes.")],
@@ -41,8 +43,7 @@ def prepare(
 
 def _print(report: dict[str, Any], out: Path, console: Console) -> None:
     items, sessions = report["items"], report["sessions"]
-    attributes = ", ".join(f"{name} {kind}" for name, kind in items["attributes"].items()) or "no attributes"
-    console.print(f"[bold]{items['count']:,} items[/bold]  {attributes}")
+    console.print(f"[bold]{items['count']:,} items[/bold]  {_attributes(items['attributes'])}")
     console.print(f"[bold]{sum(sessions['count'].values()):,} sessions[/bold]  {_splits(sessions['count'])}")
     console.print(f"  of {sum(sessions['queries'].values()):,} queries: {_splits(sessions['queries'])}")
     if "judgments" in report:
@@ -59,6 +60,13 @@ def _print(report: dict[str, Any], out: Path, console: Console) -> None:
         for sentence in rejected["first"]:
             console.print(f"  {sentence}", markup=False)
     console.print(f"→ {out}", markup=False)
+
+
+def _attributes(types: dict[str, str]) -> str:
+    """Name the attributes, or the first few of many."""
+    first = [f"{name} {kind}" for name, kind in list(types.items())[:N_ATTRIBUTES]]
+    more = [f"{len(types) - N_ATTRIBUTES} more"] if len(types) > N_ATTRIBUTES else []
+    return ", ".join(first + more) or "no attributes"
 
 
 def _splits(counts: dict[str, int]) -> str:

@@ -110,7 +110,9 @@ def _checked(row: Row, rows: dict[str, int]) -> Row:
         raise BadRow("bad item_id", f"item_id {row['item_id']!r:.60} is neither text nor an integer")
     if item_id in rows:
         raise BadRow("duplicate item_id", f"item_id '{item_id}' occurs a second time")
-    if not isinstance(title, str) or not title.strip():
+    if not isinstance(title, str | None):
+        raise BadRow("wrong type of title", f"the title of item '{item_id}' is {title!r:.60}, not a text")
+    if not title or not title.strip():
         raise BadRow("empty title", f"item '{item_id}' has no title")
     for name, value in row.items():
         if not is_attribute(value):

@@ -21,7 +21,6 @@ from training.data.rejects import BadRow, Rejects
 
 Row = dict[str, Any]
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-MAX_CELL = 2**20  # characters; a longer CSV cell is most likely an unclosed quote
 
 
 def file_format(path: Path) -> str:
@@ -63,6 +62,8 @@ def read_rows(path: Path, required: tuple[str, ...], rejects: Rejects) -> Iterat
             yield from (_jsonl if kind == "jsonl" else _csv)(path, file, required, rejects)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}); copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _open(path: Path) -> BinaryIO:
@@ -129,7 +130,6 @@ class _Lines:
 def _csv(
     path: Path, file: Iterable[bytes], required: tuple[str, ...], rejects: Rejects
 ) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(MAX_CELL)
     lines = _Lines(file)
     reader = csv.reader(lines, strict=True)
     header = _header(path, reader, lines, required)

@@ -18,7 +18,7 @@ Item = dict[str, Any]
 BRANDS_PER_CATEGORY = 6
 LINES_PER_BRAND = 3
 MAX_VARIANTS = 5
-POPULARITY_DECAY = 0.9  # exponent of the Zipf law within a category
+POPULARITY_DECAY = 1.1  # exponent of the Zipf law within a category
 BRAND_SPREAD, MODEL_SPREAD = 0.22, 0.12  # standard deviation of log price
 SHARE_IN_STOCK = 0.92
 SHARE_JOINING_UNITS = 0.35  # of the brands; they write "16GB"
@@ -59,7 +59,7 @@ def make_stock(catalogue: Catalogue, n_items: int, seed: int) -> Stock:
     popularity: list[NDArray[np.float64]] = []
     for category, count in zip(catalogue.categories, counts, strict=True):
         items += islice(_Range(category, random).items(), int(count))
-        demand = (np.arange(count) + 2.0) ** -POPULARITY_DECAY
+        demand = (np.arange(count) + 1.0) ** -POPULARITY_DECAY
         popularity.append(category.share * demand / max(demand.sum(), 1e-9))
     demand = np.concatenate(popularity)
     demand /= demand.sum()
@@ -107,13 +107,7 @@ class _Range:
     def _variants(self) -> Iterator[Item]:
         category, random = self._category, self._random
         brand, line, model = self._new_model()
-        base: Item = {}
-        for name in category.attributes:
-            chooser = Random(f"{line}/{name}") if name in category.per_line else random
-            base[name] = chooser.choice(category.choices(name, base))
-        if "features" in base:
-            features = category.choices("features", base)
-            base["features"] = random.sample(features, min(random.choice((0, 1, 1, 2)), len(features)))
+        base = self._properties(line)
         names = {"brand": brand, "model": model, "extra": random.choice(("", *category.extras))}
         template = self._template[brand] if random.random() < 0.7 else random.choice(category.titles)
         level = self._level[brand] + random.gauss(0.0, MODEL_SPREAD)
@@ -129,6 +123,19 @@ class _Range:
                 "price": _price(category, values, level),
                 **values,
             }
+
+    def _properties(self, line: str) -> Item:
+        """Values of all attributes for a new model."""
+        category, random = self._category, self._random
+        item: Item = {}
+        for name in category.attributes:
+            choices = category.choices(name, item)
+            if name == "features":
+                item[name] = random.sample(choices, min(random.choice((0, 1, 1, 2)), len(choices)))
+            else:
+                chooser = Random(f"{line}/{name}") if name in category.per_line else random
+                item[name] = chooser.choice(choices)
+        return item
 
     def _new_model(self) -> tuple[str, str, str]:
         """A brand, one of its lines and a model of it; a numbered model is offered once."""
