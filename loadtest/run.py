@@ -3,6 +3,7 @@
 It is a process of its own because locust patches the standard library for gevent when it is imported.
 """
 
+import random
 import sys
 import time
 
@@ -21,6 +22,7 @@ DRAIN_S = 35.0
 
 def run(settings: LoadtestSettings) -> Report:
     """Let the shoppers work for as long as was asked, then let each finish its request."""
+    random.seed(settings.seed)  # from which locust draws the users' tasks
     recorder = Recorder()
     environment = Environment(user_classes=[shopper(settings)], stop_timeout=DRAIN_S)
     environment.events.request.add_listener(recorder.on_request)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -32,11 +33,10 @@ def print_report(report: Report, judgements: Sequence[Judgement]) -> None:
 
 
 def _endpoints(report: Report) -> Table:
-    table = Table(
-        title=f"{report.url}: {report.users} users for {report.seconds:.1f} s", title_justify="left"
-    )
-    table.add_column("endpoint")
-    for column in ("requests", "errors", "rate /s", "p50 ms", "p95 ms", "p99 ms", "max ms"):
+    title = f"{report.url}: {report.users} users for {report.seconds:.1f} s, latencies in ms"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("endpoint", no_wrap=True)
+    for column in ("requests", "errors", "rate/s", "p50", "p95", "p99", "max"):
         table.add_column(column, justify="right")
     for line in report.endpoints:
         latencies = map(_figure, (line.p50_ms, line.p95_ms, line.p99_ms, line.max_ms))

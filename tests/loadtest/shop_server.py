@@ -10,7 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ITEMS = [
-    {"item_id": f"item-{n}", "title": f"Item {n}", "attributes": {"brand": "Arrow", "price": 9.5 + n}}
+    {
+        "item_id": f"item-{n}",
+        "score": -float(n),
+        "sid": [n, 0, 0],
+        "title": f"Item {n}",
+        "attributes": {"brand": "Arrow", "price": 9.5 + n},
+    }
     for n in range(20)
 ]
 RECEIVED: list[dict[str, Any]] = []
@@ -24,11 +30,18 @@ def search_answer() -> dict[str, Any]:
         "variant": ("sft", "rad-dpo")[number % 2],
         "degraded": [] if number % 10 else ["redis"],
         "items": ITEMS,
+        "requested": 20,
+        "returned": 20,
+        "exhausted": False,
+        "model": "stub",
+        "epoch": "1",
+        "timings_ms": {"tokenize": 0.1, "queue": 0.1, "decode": 0.1, "items": 0.1, "total": 0.4},
     }
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self.answer(200, json.dumps(RECEIVED if self.path == "/received" else {}).encode())
@@ -38,9 +51,10 @@ class Handler(BaseHTTPRequestHandler):
         key = self.headers.get("Authorization")
         RECEIVED.append({"path": self.path, "body": body, "authorization": key})
         if self.path == "/v1/search/batch":
-            self.answer(200, json.dumps({"results": [search_answer() for _ in body["searches"]]}).encode())
+            results = [search_answer() for _ in body["searches"]]
+            self.answer(200, json.dumps({"request_id": "batch", "results": results}).encode())
         elif self.path == "/v1/events":
-            self.answer(202, b"")
+            self.answer(202, b'{"request_id": "event"}')
         else:
             self.search(body["query"])
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def received(url: str) -> list[dict[str, Any]]:
 
 def test_load_on_a_healthy_server(shop_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RADSEARCH_LOADTEST_KEY", "sesame")
-    done = run("--url", shop_url, "--seconds", "2", "--users", "3", "--json")
+    done = run("--url", shop_url, "--seconds", "3", "--users", "3", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     report, requests = json.loads(done.stdout), received(shop_url)
 
@@ -66,10 +67,10 @@ def test_every_kind_of_error_is_counted_and_the_exit_code_says_so(shop_url: str,
 def test_a_person_gets_a_table_and_a_verdict(shop_url: str, tmp_path: Path) -> None:
     slo = tmp_path / "slo.toml"
     slo.write_text("p99_ms = 60000\nmin_rate = 1e9\n")
-    done = run("--url", shop_url, "--seconds", "0.5", "--users", "1", "--slo", slo)
+    done = run("--url", shop_url, "--seconds", "2", "--users", "1", "--slo", slo)
     assert done.returncode == 1
     assert "/v1/search" in done.stdout
-    assert "p99 ms" in done.stdout
+    assert "p99" in done.stdout
     assert "✓ p99_ms" in done.stdout
     assert "✗ min_rate" in done.stdout
     assert "SLO missed" in done.stdout
@@ -99,11 +100,12 @@ def test_gevent_stays_in_the_load_generator() -> None:
 
 def test_locust_s_own_command_line_runs_the_same_shoppers(shop_url: str, tmp_path: Path) -> None:
     locustfile = Path(__file__).parents[2] / "loadtest" / "locustfile.py"
-    command = [sys.executable, "-m", "locust", "-f", locustfile, "--headless", "--host", shop_url]
-    options = ["--users", "1", "--run-time", "1s", "--json"]
-    done = subprocess.run(
-        [*command, *options], check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert {line["name"] for line in json.loads(done.stdout)} >= {"/v1/search"}
-    assert {request["path"] for request in received(shop_url)} >= {"/v1/search"}
+    command = [sys.executable, "-m", "locust", "-f", locustfile, "--headless", "--host", shop_url, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as locust:
+        while len(received(shop_url)) < 10:
+            assert locust.poll() is None
+            time.sleep(0.1)
+        locust.terminate()
+        report, _ = locust.communicate()
+    assert locust.returncode == 0
+    assert {line["name"] for line in json.loads(report)} >= {"/v1/search"}
