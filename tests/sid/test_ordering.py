@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from sid import OrderingWeights, order_items
 
-# Multiples of 1/8 add and multiply exactly in float32, so the oracle's scores are the same numbers.
-EIGHTHS = st.integers(-16, 16).map(lambda eighths: eighths / 8)
+# Halves add and multiply exactly in float32, so the oracle's scores are the same numbers; few of them, so
+# that there are ties.
+HALVES = st.integers(-2, 2).map(lambda halves: halves / 2)
 
 
 @st.composite
@@ -20,13 +21,13 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
             np.array([item for item in range(n_items) if owners[item] == beam], dtype=np.int32)
             for beam in range(draw(st.sampled_from([0, 5])))
         ],
-        "log_probs": np.array(draw(st.lists(EIGHTHS, min_size=5, max_size=5)), dtype=np.float32),
-        "query_vector": np.array(draw(st.lists(EIGHTHS, min_size=2, max_size=2)), dtype=np.float32),
+        "log_probs": np.array(draw(st.lists(HALVES, min_size=5, max_size=5)), dtype=np.float32),
+        "query_vector": np.array(draw(st.lists(HALVES, min_size=2, max_size=2)), dtype=np.float32),
         "item_vectors": np.array(
-            draw(st.lists(st.tuples(EIGHTHS, EIGHTHS), min_size=n_items, max_size=n_items)), dtype=np.float32
+            draw(st.lists(st.tuples(HALVES, HALVES), min_size=n_items, max_size=n_items)), dtype=np.float32
         ),
-        "item_prior": np.array(draw(st.lists(EIGHTHS, min_size=n_items, max_size=n_items)), dtype=np.float32),
-        "weights": OrderingWeights(tau=draw(EIGHTHS), prior=draw(EIGHTHS)),
+        "item_prior": np.array(draw(st.lists(HALVES, min_size=n_items, max_size=n_items)), dtype=np.float32),
+        "weights": OrderingWeights(tau=draw(HALVES), prior=draw(HALVES)),
         "k": draw(st.integers(0, 15)),
         "item_mask": draw(
             st.none() | st.lists(st.booleans(), min_size=n_items, max_size=n_items).map(np.array)

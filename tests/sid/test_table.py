@@ -1,5 +1,6 @@
 """The SID table groups items by SID and loses none."""
 
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def test_find_keeps_the_leading_shape(table: SidTable) -> None:
     np.testing.assert_array_equal(table.find(table.codes[leaves]), leaves)
     if table.n_leaves:
         assert table.find(table.codes[0]) == 0
+
+
+def test_a_code_outside_its_codebook_is_not_mistaken_for_its_neighbour() -> None:
+    sids = np.array(list(itertools.product(range(-2, 4), repeat=2)))
+    inside = ((sids >= 0) & (sids < 2)).all(axis=1)
+    table = SidTable.from_item_codes(sids[inside], (2, 2))
+    np.testing.assert_array_equal(table.find(sids) >= 0, inside)
 
 
 def test_find_does_not_overflow_on_many_large_codebooks() -> None:

@@ -16,7 +16,7 @@ from training.sids.tfidf import fit_tfidf
 
 Embeddings = NDArray[np.float32]
 
-CHUNK = 2048  # texts between two steps of the progress bar
+CHUNK = 512  # texts between two steps of the progress bar
 FORMS = "tfidf, sentence:PATH or npy:PATH"
 
 
