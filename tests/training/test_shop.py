@@ -16,7 +16,7 @@ from training.data.prepare import PrepareSettings, prepare
 from training.data.splits import hash_split, query_key
 from training.shop.catalogue import load_catalogue
 from training.shop.clicks import MAX_RESULTS, examination, simulate_pages
-from training.shop.relevance import Intent
+from training.shop.relevance import Answers, Intent
 from training.shop.shop import MAX_NEAR_MISSES, Shop, ShopSettings, make_shop, write_shop
 
 SETTINGS = ShopSettings(items=300, seed=3)
@@ -63,7 +63,7 @@ def test_grades_equal_a_second_implementation(shop: Shop) -> None:
     for index in rng.choice(len(shop.queries), 60, replace=False):
         intent = shop.queries[index].intent
         expected = [brute_force_grade(intent, item, siblings) for item in shop.stock.items]
-        assert shop.grades[index].tolist() == expected
+        assert shop.answers[index].grades_of(np.arange(300)).tolist() == expected
 
 
 def test_counts_follow_the_number_of_items(shop: Shop) -> None:
@@ -75,13 +75,13 @@ def test_counts_follow_the_number_of_items(shop: Shop) -> None:
 
 
 def test_every_query_has_a_perfect_answer_and_a_text_of_its_own(shop: Shop) -> None:
-    assert all((grades == 3).any() for grades in shop.grades)
+    assert all(len(answers.of_grade(3)) for answers in shop.answers)
     assert len({query_key(query.text) for query in shop.queries}) == len(shop.queries)
 
 
 def test_what_a_query_asks_for_is_in_the_titles_of_its_perfect_answers(shop: Shop) -> None:
-    for query, grades in zip(shop.queries, shop.grades, strict=True):
-        for row in np.flatnonzero(grades == 3)[:3]:
+    for query, answers in zip(shop.queries, shop.answers, strict=True):
+        for row in answers.of_grade(3)[:3]:
             title = shop.stock.items[row]["title"].replace(" ", "")
             for name, value in query.intent.constraints:
                 assert name == "brand" or value.replace(" ", "") in title
@@ -132,8 +132,8 @@ def test_judgments_hold_every_good_answer_and_some_near_misses(written: Path, sh
         assert row["split"] == hash_split(row["query"])
         judged.setdefault(row["query"], {})[row["item_id"]] = row["grade"]
     ids = [item["item_id"] for item in shop.stock.items]
-    for query, grades in zip(shop.queries, shop.grades, strict=True):
-        truth = {ids[row]: int(grade) for row, grade in enumerate(grades) if grade}
+    for query, answers in zip(shop.queries, shop.answers, strict=True):
+        truth = {ids[row]: int(grade) for row, grade in zip(answers.rows, answers.grades, strict=True)}
         assert judged[query.text].items() <= truth.items()
         counts, kept = Counter(truth.values()), Counter(judged[query.text].values())
         assert kept == Counter({**counts, 1: min(counts[1], MAX_NEAR_MISSES)})
@@ -167,9 +167,8 @@ def test_noise_makes_choices_worse(tmp_path: Path) -> None:
 
 def test_users_choose_by_position() -> None:
     """All items are equally good, so what is chosen more often higher up is chosen for its position."""
-    pages = simulate_pages(
-        np.full(30, 3, np.int8), np.zeros(30), 20_000, noise=0.6, random=np.random.default_rng(0)
-    )
+    all_perfect = Answers(np.arange(30, dtype=np.int32), np.full(30, 3, np.int8))
+    pages = simulate_pages(all_perfect, np.zeros(30), 20_000, noise=0.6, random=np.random.default_rng(0))
     rate = pages.chosen[:, :8].mean(axis=0)
     assert (np.diff(rate) < 0).all()
     first = pages.chosen[:, 0].mean()
@@ -178,8 +177,9 @@ def test_users_choose_by_position() -> None:
 
 def test_pages_are_cut_where_the_log_ends() -> None:
     rng = np.random.default_rng(1)
-    grades = rng.integers(0, 4, 200).astype(np.int8)
-    pages = simulate_pages(grades, np.zeros(200), 500, noise=0.3, random=rng)
+    rows = np.sort(rng.choice(200, 90, replace=False)).astype(np.int32)
+    answers = Answers(rows, rng.integers(1, 4, 90).astype(np.int8))
+    pages = simulate_pages(answers, np.zeros(200), 500, noise=0.3, random=rng)
     assert (pages.chosen <= pages.shown).all()
     assert pages.chosen.any(axis=1).all()
     assert (np.diff(pages.shown.astype(int), axis=1) <= 0).all(), "what is shown is a prefix"

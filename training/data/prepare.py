@@ -28,7 +28,7 @@ class PrepareSettings:
 
     Attributes:
         positive_from: grade from which a judged item is relevant.
-        negative_to: grade up to which a judged item is a negative of the session made from its query.
+        negative_to: grade up to which a judged item is a negative; used where sessions are made of judgments.
         on_error: what a bad row does.
         vocab_size: most tokens of the tokenizer.
         fold: whether the tokenizer takes case and accents away.
@@ -61,7 +61,7 @@ def prepare(
     Raises:
         DataError: for files that cannot be used, thresholds that cross, or a bad row where those are fatal.
     """
-    if settings.negative_to >= settings.positive_from:
+    if not sessions_path and settings.negative_to >= settings.positive_from:
         raise DataError(
             f"--negative-to {settings.negative_to} is not below --positive-from {settings.positive_from}; "
             "an item cannot be both"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.shop.relevance import Grades
+from training.shop.relevance import Answers
 
 MIN_RESULTS, MAX_RESULTS = 10, 20
 SCREEN = 5  # results seen at once
-N_DISTRACTORS = 60  # irrelevant items that the engine considers for a query
+N_DISTRACTORS = 60  # random items that the engine considers beside the relevant ones
 GRADE_WEIGHT, POPULARITY_WEIGHT = 0.6, 0.35  # of the engine's score
 ENGINE_ERROR, PAGE_ERROR = 1.0, 0.5  # standard deviation: the same for all pages of a query, and per page
 GOALS = (0.45, 0.30, 0.15, 0.10)  # share of users who want 1, 2, 3, 4 items and leave when they have them
@@ -50,7 +50,7 @@ def attraction(noise: float) -> NDArray[np.float64]:
 
 
 def simulate_pages(
-    grades: Grades,
+    answers: Answers,
     log_popularity: NDArray[np.float64],
     n_pages: int,
     noise: float,
@@ -59,7 +59,7 @@ def simulate_pages(
     """Answer a query several times, each for another user.
 
     Args:
-        grades: true relevance, int8 [n_items].
+        answers: true relevance.
         log_popularity: float64 [n_items], centred on 0.
         n_pages: how often.
         noise: 0 for users who look at every result until they have what they came for and choose only what is
@@ -67,22 +67,24 @@ def simulate_pages(
             chance, and a log of whole pages.
         random: draws everything.
     """
-    candidates = _candidates(grades, random)
-    score = GRADE_WEIGHT * grades[candidates] + POPULARITY_WEIGHT * log_popularity[candidates]
+    distractors = random.integers(0, len(log_popularity), N_DISTRACTORS)
+    candidates = np.union1d(answers.rows, distractors)
+    score = GRADE_WEIGHT * answers.grades_of(candidates) + POPULARITY_WEIGHT * log_popularity[candidates]
     score += random.normal(0.0, ENGINE_ERROR, len(candidates))
     scores = score + random.normal(0.0, PAGE_ERROR, (n_pages, len(candidates)))
     n_results = min(MAX_RESULTS, len(candidates))
     best = np.argsort(-scores, axis=1)[:, :n_results]
     items = candidates[best]
+    grades = answers.grades_of(items)
     length = random.integers(MIN_RESULTS, MAX_RESULTS + 1, (n_pages, 1))
     position = np.arange(n_results)
     on_page = position < length
 
-    chance = attraction(noise)[grades[items]] * examination(noise)[:n_results] * on_page
+    chance = attraction(noise)[grades] * examination(noise)[:n_results] * on_page
     chosen = random.random(chance.shape) < chance
     # Who would leave with nothing takes the best there is: a session has a positive.
     without = np.flatnonzero(~chosen.any(axis=1))
-    chosen[without, (chance + grades[items] * on_page)[without].argmax(axis=1)] = True
+    chosen[without, (chance + grades * on_page)[without].argmax(axis=1)] = True
     goal = random.choice(len(GOALS), (n_pages, 1), p=GOALS) + 1
     chosen &= chosen.cumsum(axis=1) <= goal
     # A user who has it all leaves after this screen; by noise, the log has the whole page nevertheless.
@@ -91,10 +93,3 @@ def simulate_pages(
     logged_whole = random.random((n_pages, 1)) < noise
     shown = on_page & ((position // SCREEN <= last // SCREEN) | ~left | logged_whole)
     return Pages(items, shown, chosen)
-
-
-def _candidates(grades: Grades, random: np.random.Generator) -> NDArray[np.int64]:
-    """The relevant items and some others, int64 [n]."""
-    irrelevant = np.flatnonzero(grades == 0)
-    distractors = random.choice(irrelevant, min(N_DISTRACTORS, len(irrelevant)), replace=False)
-    return np.concatenate([np.flatnonzero(grades), distractors])

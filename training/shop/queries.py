@@ -25,7 +25,7 @@ KINDS = (
 SHARE_BRAND_ALONE = 0.03  # brand and model, no category
 SHARE_MODEL = 0.05  # brand, model and category
 SHARE_BROAD = 0.06  # of the queries of a category that has broad words
-SHARE_MISSPELT, SHARE_REORDERED, SHARE_DROPPED = 0.07, 0.10, 0.05
+SHARE_MISSPELT, SHARE_REORDERED, SHARE_DROPPED = 0.05, 0.10, 0.05
 ASK_DECAY = 0.75  # weight of an attribute relative to the one asked more often
 DROPPED = frozenset({"for", "in", "with", "size", "of", "by", "pack", "ram"})
 DEFAULT_PHRASES = ("{}", "{}", "> {}")
@@ -33,11 +33,8 @@ FREQUENT_ANSWERS = 0.5  # how much a query gains from many answers
 MISSPELT_EFFORT = 2  # a misspelt query is as rare as one with so many constraints more
 MAX_TRIES = 60  # per query wanted
 SPACED_UNIT = re.compile(r"(?<=\d) (?=[a-z]+$)")
-NEIGHBOURS = {
-    **{"a": "s", "b": "v", "c": "x", "d": "f", "e": "r", "f": "d", "g": "h", "h": "j", "i": "o"},
-    **{"j": "k", "k": "l", "l": "k", "m": "n", "n": "m", "o": "p", "p": "o", "q": "w", "r": "t"},
-    **{"s": "a", "t": "y", "u": "i", "v": "b", "w": "e", "x": "c", "y": "u", "z": "x"},
-}
+# The key beside each letter.
+NEIGHBOURS = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxfrdhjoklknmpowtayibecux", strict=True))
 
 
 @dataclass(frozen=True)

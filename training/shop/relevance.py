@@ -1,5 +1,6 @@
 """True relevance: what a query is about, and how well every item answers it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from training.shop.catalogue import Catalogue
 from training.shop.stock import Item
 
 Constraint = tuple[str, str]  # attribute and the value it must have (for a list, contain)
-Grades = NDArray[np.int8]
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -25,38 +26,70 @@ class Intent:
     constraints: tuple[Constraint, ...]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The items that answer an intent at all; all others have grade 0.
+
+    Attributes:
+        rows: int32 [n], item rows, ascending.
+        grades: int8 [n], 1..3.
+    """
+
+    rows: Rows
+    grades: NDArray[np.int8]
+
+    def of_grade(self, grade: int) -> Rows:
+        """Item rows with this grade."""
+        rows: Rows = self.rows[self.grades == grade]
+        return rows
+
+    def grades_of(self, rows: NDArray[np.integer]) -> NDArray[np.int8]:
+        """Grades of any items, int8 in the shape of rows."""
+        position = np.searchsorted(self.rows, rows).clip(max=max(len(self.rows) - 1, 0))
+        return np.where(self.rows[position] == rows, self.grades[position], 0).astype(np.int8)
+
+
 class Relevance:
     """Grades of all items of a shop for an intent.
 
     3: the category and all constraints match. 2: the category and more than half of the constraints. 1: the
     category alone, or a sibling category with all constraints. 0: the rest. An intent without category has
-    all items in its category, but grade 1 only where a constraint matches.
+    the items in its category for which a constraint matches.
     """
 
     def __init__(self, catalogue: Catalogue, items: list[Item]) -> None:
+        self._n_items = len(items)
         self._siblings = {category.name: category.siblings for category in catalogue.categories}
-        self._none = np.zeros(len(items), dtype=bool)
-        labels = np.array([item["category"] for item in items])
-        self._in_category = {category.name: labels == category.label for category in catalogue.categories}
-        self._having: dict[Constraint, NDArray[np.bool_]] = {}
+        names = {category.label: category.name for category in catalogue.categories}
+        asked = {"brand", "model"}.union(*(category.ask for category in catalogue.categories))
+        having: dict[Constraint, list[int]] = {}
         for row, item in enumerate(items):
-            for name, value in item.items():
-                for one in value if isinstance(value, list) else [value] if isinstance(value, str) else []:
-                    self._having.setdefault((name, one), self._none.copy())[row] = True
+            having.setdefault(("category", names[item["category"]]), []).append(row)
+            for name in asked & item.keys():
+                value = item[name]
+                for one in value if isinstance(value, list) else [value]:
+                    having.setdefault((name, one), []).append(row)
+        self._having = {constraint: np.array(rows, np.int32) for constraint, rows in having.items()}
 
-    def grades(self, intent: Intent) -> Grades:
-        """Grade every item, int8 [n_items]."""
+    def answers(self, intent: Intent) -> Answers:
+        """Grade every item and keep those above 0."""
         wanted = len(intent.constraints)
-        matched = np.zeros(len(self._none), dtype=np.int8)
+        matched = np.zeros(self._n_items, dtype=np.int8)
         for constraint in intent.constraints:
-            matched += self._having.get(constraint, self._none)
+            matched[self._rows(constraint)] += 1
         within = self._within(intent.categories) if intent.categories else matched > 0
         siblings = [sibling for name in intent.categories for sibling in self._siblings[name]]
-        beside = self._within(siblings) & ~within
-        grades = np.where(matched == wanted, 3, np.where(2 * matched > wanted, 2, 1))
-        return np.where(within, grades, beside & (matched == wanted)).astype(np.int8)
+        beside = self._within(siblings) & ~within & (matched == wanted)
+        rows = np.flatnonzero(within | beside).astype(np.int32)
+        matches = matched[rows]
+        grades = np.where(matches == wanted, 3, np.where(2 * matches > wanted, 2, 1))
+        return Answers(rows, np.where(within[rows], grades, 1).astype(np.int8))
 
-    def _within(self, categories: list[str] | tuple[str, ...]) -> NDArray[np.bool_]:
-        masks = [self._in_category[name] for name in categories if name in self._in_category]
-        within: NDArray[np.bool_] = np.logical_or.reduce([self._none, *masks])
-        return within
+    def _rows(self, constraint: Constraint) -> Rows:
+        return self._having.get(constraint, np.empty(0, np.int32))
+
+    def _within(self, categories: Iterable[str]) -> NDArray[np.bool_]:
+        mask = np.zeros(self._n_items, dtype=bool)
+        for name in categories:
+            mask[self._rows(("category", name))] = True
+        return mask

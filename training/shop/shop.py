@@ -15,7 +15,7 @@ from training.data.splits import SPLITS, hash_split
 from training.shop.catalogue import load_catalogue
 from training.shop.clicks import Pages, simulate_pages
 from training.shop.queries import Query, make_queries, query_frequency
-from training.shop.relevance import Grades, Relevance
+from training.shop.relevance import Answers, Relevance
 from training.shop.stock import Stock, make_stock
 
 MARKER = "shop.json"
@@ -51,13 +51,13 @@ class Shop:
     Attributes:
         stock: items and their popularity.
         queries: distinct texts.
-        grades: true relevance per query, each int8 [n_items].
+        answers: true relevance, per query.
         pages: result pages per query, with the users' choices.
     """
 
     stock: Stock
     queries: list[Query]
-    grades: list[Grades]
+    answers: list[Answers]
     pages: list[Pages]
 
 
@@ -68,21 +68,22 @@ def make_shop(settings: ShopSettings) -> Shop:
     stock = make_stock(catalogue, settings.items, settings.seed)
     relevance = Relevance(catalogue, stock.items)
     queries = make_queries(catalogue, stock, round(settings.items * QUERIES_PER_ITEM), settings.seed)
-    grades = [relevance.grades(query.intent) for query in queries]
-    return Shop(stock, queries, grades, _pages(stock, queries, grades, settings))
+    answers = [relevance.answers(query.intent) for query in queries]
+    return Shop(stock, queries, answers, _pages(stock, queries, answers, settings))
 
 
-def _pages(stock: Stock, queries: list[Query], grades: list[Grades], settings: ShopSettings) -> list[Pages]:
+def _pages(stock: Stock, queries: list[Query], answers: list[Answers], settings: ShopSettings) -> list[Pages]:
     """Every query is searched once, the rest of the searches by how frequent it is."""
     random = np.random.default_rng([settings.seed, 0])
-    frequency = query_frequency(queries, [int((grade == 3).sum()) for grade in grades], settings.seed)
+    n_perfect = [len(answer.of_grade(3)) for answer in answers]
+    frequency = query_frequency(queries, n_perfect, settings.seed)
     more = max(settings.items * SESSIONS_PER_ITEM - len(queries), 0)
     n_pages = 1 + random.multinomial(more, frequency)
     log_popularity = np.log(stock.popularity)
     log_popularity -= log_popularity.mean()
     return [
-        simulate_pages(grade, log_popularity, n, settings.noise, random)
-        for grade, n in zip(grades, n_pages.tolist(), strict=True)
+        simulate_pages(answer, log_popularity, n, settings.noise, random)
+        for answer, n in zip(answers, n_pages.tolist(), strict=True)
     ]
 
 
@@ -145,12 +146,13 @@ def _sessions_of(text: str, pages: Pages, ids: Sequence[str]) -> Iterator[dict[s
 def _judgments(shop: Shop) -> Iterator[dict[str, Any]]:
     """Grades of every query, best first."""
     ids = [item["item_id"] for item in shop.stock.items]
-    by_popularity = np.argsort(-shop.stock.popularity, kind="stable")
-    for query, grades in zip(shop.queries, shop.grades, strict=True):
+    popularity = shop.stock.popularity
+    for query, answers in zip(shop.queries, shop.answers, strict=True):
         split = hash_split(query.text)
         for grade in (3, 2, 1):
-            rows = by_popularity[grades[by_popularity] == grade]
-            for row in rows[: MAX_NEAR_MISSES if grade == 1 else None].tolist():
+            rows = answers.of_grade(grade)
+            popular_first = rows[np.argsort(-popularity[rows], kind="stable")]
+            for row in popular_first[: MAX_NEAR_MISSES if grade == 1 else None].tolist():
                 yield {"query": query.text, "item_id": ids[row], "grade": grade, "split": split}
 
 
@@ -180,8 +182,8 @@ def _summary(shop: Shop) -> dict[str, Any]:
 def _choices(shop: Shop) -> dict[str, Any]:
     """How many items were chosen and passed over, and what share of them is not what it seems."""
     chosen, passed = np.zeros(4, np.int64), np.zeros(4, np.int64)
-    for grades, pages in zip(shop.grades, shop.pages, strict=True):
-        truth = grades[pages.items]
+    for answers, pages in zip(shop.answers, shop.pages, strict=True):
+        truth = answers.grades_of(pages.items)
         chosen += np.bincount(truth[pages.chosen], minlength=4)
         passed += np.bincount(truth[pages.shown & ~pages.chosen], minlength=4)
     return {
