@@ -16,7 +16,7 @@ from training.model import Decoder
 from training.search import Beams, Track, TrieTree, constrained_search, search_queries
 
 UNTUNED = OrderingWeights(tau=8.0, prior=0.5)
-TAUS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+TAUS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 PRIORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 DEPTH = 10  # of the two metrics that are tuned for
 

@@ -62,7 +62,7 @@ def score(decoder: Decoder, packed: Packed, with_ends: bool = False) -> Scores:
     embedded = [decoder.embed_tokens(packed.tokens)]
     if L > 1:
         embedded.append(decoder.embed_codes(packed.codes[..., :-1]).flatten(1, 2))
-    prompt_rows = _prompt_attention(packed.prompt_mask)
+    prompt_rows = prompt_attention(packed.prompt_mask)
     nothing = prompt_rows.new_zeros(B, T, C * (L - 1))
     attend = torch.cat([torch.cat([prompt_rows, nothing], 2), _attention(packed, inputs, (inputs,))], 1)
     positions = torch.cat([prompt_positions(packed.prompt_mask), _positions(packed, inputs)], 1)
@@ -84,6 +84,14 @@ def prompt_positions(prompt_mask: Tensor) -> Tensor:
     return (prompt_mask.cumsum(-1) - 1).clamp(min=0)
 
 
+def prompt_attention(prompt_mask: Tensor) -> Tensor:
+    """Causal over the tokens; padding sees itself, so that no row of the softmax is empty. [B, T, T]."""
+    T = prompt_mask.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=prompt_mask.device).tril()
+    itself = torch.eye(T, dtype=torch.bool, device=prompt_mask.device)
+    return causal & prompt_mask[:, None, :] | itself
+
+
 @torch.no_grad()
 def _ends(decoder: Decoder, packed: Packed, past: list[KeyValue]) -> Tensor:
     """Hidden states at [EOS], [B, C, d_model], continuing from the keys and values of the other inputs.
@@ -100,14 +108,6 @@ def _ends(decoder: Decoder, packed: Packed, past: list[KeyValue]) -> Tensor:
     hidden, _ = decoder(x, _positions(packed, ending), attend, past)
     ends: Tensor = hidden.unflatten(1, (C, 2))[:, :, 1]
     return ends
-
-
-def _prompt_attention(prompt_mask: Tensor) -> Tensor:
-    """Causal over the tokens; padding sees itself, so that no row of the softmax is empty. [B, T, T]."""
-    T = prompt_mask.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=prompt_mask.device).tril()
-    itself = torch.eye(T, dtype=torch.bool, device=prompt_mask.device)
-    return causal & prompt_mask[:, None, :] | itself
 
 
 def _attention(packed: Packed, rows: Tensor, columns: tuple[Tensor, ...]) -> Tensor:

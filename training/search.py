@@ -14,10 +14,10 @@ from torch import Tensor
 
 from sid import Trie
 from training.model import Decoder, KeyValue
+from training.packing import prompt_attention, prompt_positions
 
-UNFILLED = (
-    -1e30
-)  # log-probability of a beam that does not exist; finite, so that sums and softmax stay finite
+# Log-probability of a beam that does not exist; finite, so that sums and softmax stay finite.
+UNFILLED = -1e30
 BATCH = 64  # texts that are tokenized and padded together
 CHUNK_ELEMENTS = 2**23  # of the largest tensor of a search step; 32 MiB in float32
 
@@ -129,12 +129,8 @@ def prefill(decoder: Decoder, tokens: Tensor, mask: Tensor) -> tuple[Tensor, lis
     Returns:
         Hidden states at [SEP], [B, d_model], and the keys and values of all P columns per layer.
     """
-    length = tokens.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
-    itself = torch.eye(length, dtype=torch.bool, device=tokens.device)
-    attend = causal & mask[:, None, :] | itself
-    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-    hidden, past = decoder(decoder.embed_tokens(tokens), positions, attend)
+    embedded = decoder.embed_tokens(tokens)
+    hidden, past = decoder(embedded, prompt_positions(mask), prompt_attention(mask))
     return hidden[:, -1], past
 
 
@@ -197,7 +193,7 @@ def beam_search(decoder: Decoder, tokens: Tensor, mask: Tensor, tree: CodeTree, 
             itself = torch.eye(n_beams, dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
             sees = torch.cat([take(sees, parents), itself], dim=-1)
             positions = (prompt_lengths + level).expand(-1, n_beams)
-            hidden, past = decoder(decoder.code_embeddings[level](new_codes), positions, sees, past)
+            hidden, past = decoder(F.embedding(new_codes, decoder.codebook(level)), positions, sees, past)
     # Beams stand in the order of their leaves, so a stable sort breaks ties by leaf.
     log_probs, order = log_probs.sort(dim=-1, descending=True, stable=True)
     filled = log_probs > UNFILLED / 2
