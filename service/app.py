@@ -1,0 +1,114 @@
+"""The application: everything is made here, in one place, and handed on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import numpy as np
+from fastapi import FastAPI
+
+from service import health, problems, routes, site
+from service.batcher import Batcher
+from service.events import EventLog
+from service.experiments import Experiments
+from service.limits import Limits
+from service.metrics import Metrics
+from service.middleware import BodyLimit, RequestContext
+from service.readiness import Readiness
+from service.retriever import Retriever
+from service.settings import ServiceSettings
+from service.state import Service
+from service.store import ItemStore
+from service.variants import Variant, epochs_of, load_variants
+
+N_EXAMPLES, EXAMPLE_WORDS = 6, 4
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """Make the application; its lifespan loads the bundles and starts what it needs.
+
+    Raises, when started:
+        RadsearchError: if a bundle, the features file, Redis or the event log cannot be used.
+    """
+    metrics = Metrics()
+    readiness = Readiness()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with start(settings, metrics) as service:
+            app.state.service = service
+            readiness.open()
+            yield
+            readiness.drain()
+
+    app = FastAPI(
+        title="radsearch",
+        summary="Generative retrieval for e-commerce search.",
+        version=version("radsearch"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # FastAPI's page loads its scripts from a CDN; ours is in site
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.metrics = metrics
+    app.state.readiness = readiness
+    # The one added last is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext, metrics=metrics, readiness=readiness)
+    problems.install(app)
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    site.install(app)
+    return app
+
+
+@asynccontextmanager
+async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Service]:
+    """Load and start all parts of the service, and stop them in the opposite order.
+
+    Raises:
+        RadsearchError: if a bundle, the features file, Redis or the event log cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        events = EventLog(settings.event_log, metrics)
+        stack.push_async_callback(events.close)
+        variants = await asyncio.to_thread(load_variants, settings)
+        experiments = await Experiments.load(settings.experiments, variants)
+        stack.push_async_callback(experiments.close)
+        store = ItemStore.connect(
+            url=settings.redis_url.get_secret_value() if settings.redis_url is not None else None,
+            namespace=settings.redis_namespace,
+            timeout_ms=settings.redis_timeout_ms,
+            ttl_s=settings.epoch_ttl_s,
+            metrics=metrics,
+        )
+        stack.push_async_callback(store.close)
+        await store.start(epochs_of(variants))
+        batcher = Batcher(
+            max_batch=settings.max_batch,
+            max_wait_s=settings.max_wait_ms / 1000,
+            queue_limit=settings.queue_limit,
+            workers=settings.workers,
+            metrics=metrics,
+        )
+        stack.push_async_callback(batcher.close)
+        limits = Limits.of(settings, variants)
+        retriever = Retriever(variants, experiments, batcher, store, events, limits, metrics)
+        yield Service(
+            variants=variants,
+            experiments=experiments,
+            retriever=retriever,
+            events=events,
+            limits=limits,
+            examples=settings.examples or popular_titles(variants),
+        )
+
+
+def popular_titles(variants: Mapping[str, Variant]) -> tuple[str, ...]:
+    """Queries to try: how the titles of the most popular items begin."""
+    catalogue = next(iter(variants.values())).epoch.catalogue
+    best = np.argsort(-catalogue.popularity, kind="stable")[: 4 * N_EXAMPLES]
+    starts = (" ".join(item["title"].split()[:EXAMPLE_WORDS]).lower() for item in catalogue.items(best))
+    return tuple(dict.fromkeys(starts))[:N_EXAMPLES]

@@ -1,0 +1,210 @@
+"""Requests of all clients share the device: micro-batches, a bounded queue, nothing decoded in vain."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import Beams, Engine
+from service.filters import FilterMask
+from service.metrics import Metrics
+from service.problems import DeadlineError, OverloadedError
+
+LENGTH_BUCKET = 16  # tokens; prompts of one bucket share a batch, so a short one is not padded to the longest
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What identifies one decode; equal prompts in flight are decoded once.
+
+    Attributes:
+        engine: of the variant.
+        graph_width: beam width of the graph to run.
+        tokens: of the query.
+        filter: mask of the request's filter; None lets everything through.
+    """
+
+    engine: Engine
+    graph_width: int
+    tokens: tuple[int, ...]
+    filter: FilterMask | None
+
+    def fits(self, other: "Prompt") -> bool:
+        """Whether both can be in one batch."""
+        return (
+            self.engine is other.engine
+            and self.graph_width == other.graph_width
+            and len(self.tokens) // LENGTH_BUCKET == len(other.tokens) // LENGTH_BUCKET
+        )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The beams of one prompt.
+
+    Attributes:
+        sids: int32 [K, L]; log_probs: float32 [K]; leaves: int32 [K]; as in :class:`Beams`.
+        query_vector: float32 [vector_dim].
+        queue_s: seconds from joining the queue to the start of its batch.
+        decode_s: seconds its batch took.
+    """
+
+    sids: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+    leaves: NDArray[np.int32]
+    query_vector: NDArray[np.float32]
+    queue_s: float
+    decode_s: float
+
+
+@dataclass(eq=False)
+class _Job:
+    """A prompt on its way to the device, for one caller or several."""
+
+    prompt: Prompt
+    result: asyncio.Future[Decoded]
+    joined: float  # by time.perf_counter; the event loop's clock may count whole milliseconds
+    deadline: float
+    callers: int = 0
+
+
+class Batcher:
+    """Puts prompts together into device batches.
+
+    A worker that is free takes at once what waits; only while another batch runs does a batch wait for
+    company, up to ``max_wait_s``. A prompt whose callers have left or whose deadline has passed is dropped
+    before it costs device time. Lives on one event loop.
+    """
+
+    def __init__(
+        self, max_batch: int, max_wait_s: float, queue_limit: int, workers: int, metrics: Metrics
+    ) -> None:
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._queue_limit = queue_limit
+        self._workers = workers
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="device")
+        self._jobs: dict[Prompt, _Job] = {}  # waiting or running
+        self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first
+        self._batches: set[asyncio.Task[None]] = set()
+
+    async def decode(self, prompt: Prompt, deadline: float) -> Decoded:
+        """Decode one prompt.
+
+        Args:
+            prompt: what to decode.
+            deadline: event loop time after which this caller does not want the result.
+
+        Raises:
+            OverloadedError: at once, if the queue is full.
+            DeadlineError: if the deadline passed while the prompt waited.
+        """
+        job = self._jobs.get(prompt)
+        if job is None:
+            job = self._enqueue(prompt, deadline)
+        else:
+            self._metrics.coalesced.inc()
+        job.deadline = max(job.deadline, deadline)
+        job.callers += 1
+        try:
+            return await asyncio.shield(job.result)
+        finally:
+            job.callers -= 1
+            if not job.callers and prompt in self._queue and self._queue[prompt] is job:
+                self._forget(job, "abandoned")
+
+    async def close(self) -> None:
+        """Wait for the batches that run and stop; queued prompts have no callers left by then."""
+        await asyncio.gather(*self._batches)
+        self._executor.shutdown()
+
+    def _enqueue(self, prompt: Prompt, deadline: float) -> _Job:
+        if len(self._queue) >= self._queue_limit:
+            raise OverloadedError(f"{self._queue_limit} searches wait already; try again in a moment")
+        job = _Job(prompt, self._loop.create_future(), time.perf_counter(), deadline)
+        self._jobs[prompt] = self._queue[prompt] = job
+        self._metrics.queue_depth.set(len(self._queue))
+        # Not at once: searches that arrive in the same turn of the loop shall share a batch.
+        self._loop.call_soon(self._start_batches)
+        return job
+
+    def _start_batches(self) -> None:
+        """Give work to the free workers."""
+        for job in [job for job in self._queue.values() if job.deadline <= self._loop.time()]:
+            self._forget(job, "expired")
+            job.result.set_exception(DeadlineError("the deadline passed while the search waited its turn"))
+        while self._queue and len(self._batches) < self._workers:
+            oldest = next(iter(self._queue.values()))
+            fitting = (job for job in self._queue.values() if job.prompt.fits(oldest.prompt))
+            batch = list(islice(fitting, self._max_batch))
+            wait_s = oldest.joined + self._max_wait_s - time.perf_counter()
+            if self._batches and len(batch) < self._max_batch and wait_s > 0:
+                self._loop.call_later(wait_s, self._start_batches)
+                return
+            for job in batch:
+                del self._queue[job.prompt]
+            self._metrics.queue_depth.set(len(self._queue))
+            task = self._loop.create_task(self._run(batch))
+            self._batches.add(task)
+            task.add_done_callback(self._finish)
+
+    async def _run(self, batch: list[_Job]) -> None:
+        """Decode a batch in a worker thread and hand out the results."""
+        self._metrics.batch_size.observe(len(batch))
+        started = time.perf_counter()
+        try:
+            beams = await self._loop.run_in_executor(self._executor, _search, [job.prompt for job in batch])
+        except Exception as error:  # whatever it is belongs to the callers, not to this task
+            for job in batch:
+                if self._settle(job):
+                    job.result.set_exception(error)
+            return
+        decode_s = time.perf_counter() - started
+        self._metrics.stage("decode").observe(decode_s)
+        for row, job in enumerate(batch):
+            queue_s = started - job.joined
+            self._metrics.stage("queue").observe(queue_s)
+            if self._settle(job):
+                job.result.set_result(
+                    Decoded(
+                        sids=beams.sids[row],
+                        log_probs=beams.log_probs[row],
+                        leaves=beams.leaves[row],
+                        query_vector=beams.query_vectors[row],
+                        queue_s=queue_s,
+                        decode_s=decode_s,
+                    )
+                )
+
+    def _settle(self, job: _Job) -> bool:
+        """Take a job that ran off the books; whether anybody still waits for its result."""
+        del self._jobs[job.prompt]
+        return job.callers > 0
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._batches.discard(task)
+        self._start_batches()
+
+    def _forget(self, job: _Job, reason: str) -> None:
+        """Take a job that still waits out of the queue."""
+        del self._queue[job.prompt], self._jobs[job.prompt]
+        self._metrics.queue_depth.set(len(self._queue))
+        self._metrics.dropped.labels(reason).inc()
+
+
+def _search(prompts: list[Prompt]) -> Beams:
+    """Decode prompts that fit each other; each distinct filter goes to the device once."""
+    filters: dict[FilterMask, int] = {}
+    rows = np.zeros(len(prompts), dtype=np.int32)
+    for index, prompt in enumerate(prompts):
+        if prompt.filter is not None:
+            rows[index] = filters.setdefault(prompt.filter, len(filters) + 1)
+    first = prompts[0]
+    tokens = [prompt.tokens for prompt in prompts]
+    return first.engine.search(first.graph_width, tokens, [each.alive for each in filters], rows)

@@ -1,0 +1,84 @@
+"""A bundle directory, read and checked: one model with the epoch it came with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.epoch import Epoch
+from service.tokenizer import QueryTokenizer
+from sid import OrderingWeights
+from sid.manifest import BundleError, Graph, Manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What ``radsearch export`` wrote.
+
+    Attributes:
+        path: the directory.
+        manifest: its hashes checked.
+        epoch: the catalogue; bundles of one catalogue share it.
+        tokenizer: turns queries into prompts.
+        item_vectors: float32 [n_items, vector_dim], unit rows, mapped from the file.
+        item_prior: float32 [n_items].
+        ordering: how items are scored.
+    """
+
+    path: Path
+    manifest: Manifest
+    epoch: Epoch
+    tokenizer: QueryTokenizer
+    item_vectors: NDArray[np.float32]
+    item_prior: NDArray[np.float32]
+    ordering: OrderingWeights
+
+    @classmethod
+    def load(cls, path: Path, epochs: dict[str, Epoch], filter_cache: int) -> "Bundle":
+        """Read and check a bundle.
+
+        Args:
+            path: the directory.
+            epochs: those loaded already, by id; a new one is added.
+            filter_cache: how many filter masks an epoch keeps.
+
+        Raises:
+            BundleError: if the bundle is missing, truncated, altered, of a newer format or not of one piece.
+        """
+        manifest = Manifest.read(path)
+        epoch_id = Epoch.id_of(manifest)
+        if epoch_id not in epochs:
+            epochs[epoch_id] = Epoch.load(path, manifest, filter_cache)
+        epoch = epochs[epoch_id]
+        item_vectors = _array(path / "item_vectors.npy", len(epoch.catalogue))
+        item_prior = _array(path / "item_prior.npy", len(epoch.catalogue))
+        if not manifest.graphs:
+            raise BundleError(f"{path} has no exported beam search; export the bundle again")
+        return cls(
+            path=path,
+            manifest=manifest,
+            epoch=epoch,
+            tokenizer=QueryTokenizer.load(path / "tokenizer.json"),
+            item_vectors=item_vectors,
+            item_prior=item_prior,
+            ordering=OrderingWeights(**manifest.ordering),
+        )
+
+    def graph_path(self, graph: Graph) -> Path:
+        """Where an exported beam search lies."""
+        return self.path / graph.file
+
+
+def _array(path: Path, rows: int) -> NDArray[np.float32]:
+    """Map a float32 array that has one row per item."""
+    try:
+        array: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is not an array ({error}); export the bundle again") from error
+    if len(array) != rows or array.dtype != np.float32:
+        raise BundleError(
+            f"{path} is {array.dtype} with {len(array):,} rows, expected float32 with {rows:,}; "
+            "export the bundle again"
+        )
+    return array

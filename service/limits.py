@@ -1,0 +1,107 @@
+"""How much a request may ask for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.columns import Column
+from service.problems import InvalidRequestError
+from service.schemas import BatchRequest, Condition, SearchRequest
+from service.settings import ServiceSettings
+from service.variants import Variant
+
+# One character at least that is no blank, control or format character, and no accent without a letter. Said
+# in the dialect that Python, JavaScript and JSON Schema share.
+VISIBLE = re.compile(
+    r"[^\s\x00-\x1f\x7f-\xa0\xad\u0300-\u036f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2"
+    r"\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds from settings and bundles, the same for every variant, so that no answer depends on luck.
+
+    Attributes:
+        max_query_chars, max_k, default_k, max_searches, timeout_ms, max_timeout_ms: as in the settings.
+        max_beam_width: widest search that every variant has.
+        columns: attributes that every variant can filter, by name.
+    """
+
+    max_query_chars: int
+    max_k: int
+    default_k: int
+    max_searches: int
+    timeout_ms: int
+    max_timeout_ms: int
+    max_beam_width: int
+    columns: Mapping[str, type[Column]]
+
+    @classmethod
+    def of(cls, settings: ServiceSettings, variants: Mapping[str, Variant]) -> "Limits":
+        """Gather the limits of a service."""
+        first, *others = (variant.epoch.filters.columns for variant in variants.values())
+        return cls(
+            max_query_chars=settings.max_query_chars,
+            max_k=settings.max_k,
+            default_k=settings.default_k,
+            max_searches=settings.max_searches,
+            timeout_ms=settings.timeout_ms,
+            max_timeout_ms=settings.max_timeout_ms,
+            max_beam_width=min(variant.engine.beam_widths[-1] for variant in variants.values()),
+            columns={
+                name: column
+                for name, column in first.items()
+                if all(other.get(name) is column for other in others)
+            },
+        )
+
+    def check_search(self, request: SearchRequest, pointer: str = "") -> None:
+        """Refuse a search that cannot be answered or asks for too much.
+
+        Args:
+            request: what is asked.
+            pointer: JSON pointer to the search in the body.
+
+        Raises:
+            InvalidRequestError: naming the field and what it may be.
+        """
+        if not VISIBLE.search(request.query):
+            raise InvalidRequestError(f"{pointer}/query", "has no visible character")
+        if len(request.query) > self.max_query_chars:
+            raise InvalidRequestError(
+                f"{pointer}/query",
+                f"has {len(request.query):,} characters, at most {self.max_query_chars} are taken",
+            )
+        for field, highest in (
+            ("k", self.max_k),
+            ("beam_width", self.max_beam_width),
+            ("timeout_ms", self.max_timeout_ms),
+        ):
+            value = getattr(request, field)
+            if value is not None and not 1 <= value <= highest:
+                raise InvalidRequestError(f"{pointer}/{field}", f"is {value}, must be from 1 to {highest}")
+
+        for name, condition in (request.filters or {}).items():
+            self._check_condition(name, condition, f"{pointer}/filters/{name}")
+
+    def check_batch(self, request: BatchRequest) -> None:
+        """Refuse a batch without searches, with too many, or with one that asks for too much.
+
+        Raises:
+            InvalidRequestError: naming the field and its bounds.
+        """
+        if not 1 <= len(request.searches) <= self.max_searches:
+            raise InvalidRequestError(
+                "/searches", f"has {len(request.searches)} searches, must have 1 to {self.max_searches}"
+            )
+        for index, search in enumerate(request.searches):
+            self.check_search(search, f"/searches/{index}")
+
+    def _check_condition(self, name: str, condition: Condition, pointer: str) -> None:
+        if name not in self.columns:
+            known = ", ".join(self.columns) or "none"
+            raise InvalidRequestError(pointer, f"no attribute of this catalogue; known: {known}")
+        column = self.columns[name]
+        if not column.accepts(condition):
+            raise InvalidRequestError(pointer, f"does not fit; the attribute holds {column.kind}")

@@ -1,0 +1,78 @@
+"""What Prometheus is told; every label takes values from a bounded set."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+STAGES = ("tokenize", "queue", "decode", "items", "total")
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+TENTHS = tuple(tenth / 10 for tenth in range(11))
+
+
+class Metrics:
+    """All measurements of one service, in a registry of its own.
+
+    Attributes:
+        searches: by variant and outcome.
+        requests: HTTP requests by route, method and status.
+        batch_size: prompts per device batch.
+        queue_depth: prompts that wait for the device.
+        coalesced: searches that joined an equal one in flight.
+        dropped: prompts dropped before they cost device time, by reason.
+        fill: items returned per item asked for.
+        redis_faults: failed reads, each of which opens the circuit.
+        redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
+        event_log_faults: events that could not be written.
+        events: shoppers' events by type.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._stages = Histogram(
+            "radsearch_stage_seconds",
+            "Time of each stage of a search.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        for stage in STAGES:
+            self._stages.labels(stage)
+        self.searches = Counter(
+            "radsearch_searches",
+            "Searches by variant and outcome.",
+            ["variant", "outcome"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "radsearch_http_requests", "HTTP requests.", ["route", "method", "status"], registry=registry
+        )
+        self.batch_size = Histogram(
+            "radsearch_batch_size", "Prompts per device batch.", buckets=BATCH_SIZES, registry=registry
+        )
+        self.queue_depth = Gauge(
+            "radsearch_queue_depth", "Prompts waiting for the device.", registry=registry
+        )
+        self.coalesced = Counter(
+            "radsearch_coalesced", "Searches that joined an equal one in flight.", registry=registry
+        )
+        self.dropped = Counter(
+            "radsearch_dropped", "Prompts dropped before decoding.", ["reason"], registry=registry
+        )
+        self.fill = Histogram(
+            "radsearch_fill_ratio", "Items returned per item asked for.", buckets=TENTHS, registry=registry
+        )
+        self.redis_faults = Counter("radsearch_redis_faults", "Failed Redis reads.", registry=registry)
+        self.redis_up = Gauge("radsearch_redis_up", "Whether Redis answers.", registry=registry)
+        self.event_log_faults = Counter(
+            "radsearch_event_log_faults", "Events that could not be written.", registry=registry
+        )
+        self.events = Counter("radsearch_events", "Events of shoppers.", ["type"], registry=registry)
+
+    def stage(self, name: str) -> Histogram:
+        """Histogram of one of ``STAGES``, in seconds."""
+        return self._stages.labels(name)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)

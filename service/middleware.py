@@ -1,0 +1,134 @@
+"""Around every request: its id, its log line, its measurement, its size, and headers that browsers heed."""
+
+import logging
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import logs
+from service.connection import ClientGoneError
+from service.metrics import Metrics
+from service.problems import BodyTooLargeError, document, error_document, respond
+from service.readiness import Readiness
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number; nobody receives it, it stands in log and metrics
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds, logged at debug
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class RequestContext:
+    """Gives each request an id, and the answer its headers; an unforeseen error becomes a bare 500."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, readiness: Readiness) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._readiness = readiness
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = logs.request_id.set(request_id)
+        started = time.perf_counter()
+        status: int | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                if self._readiness.is_draining:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientGoneError:
+            status = CLIENT_CLOSED_REQUEST
+        except Exception:
+            logger.exception("unforeseen error")
+            if status is not None:
+                raise  # half an answer is out: the server breaks the connection
+            problem = document(
+                500, "internal", "an error of the service; its log names it by this id", request_id
+            )
+            await respond(problem)(scope, receive, send_with_headers)
+        finally:
+            self._account(scope, status or 500, time.perf_counter() - started)
+            logs.request_id.reset(token)
+
+    def _account(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.requests.labels(route, method, status).inc()
+        logger.log(
+            logging.DEBUG if route in QUIET else logging.INFO,
+            "request",
+            extra={"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 2)},
+        )
+
+
+class BodyLimit:
+    """Reads a request's body before the application does, and refuses one that is too large.
+
+    Starlette's own limit answers in plain text where the application has answered already; here every
+    refusal is a problem document, and nothing runs before the body is known to be small enough.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = await self._read(scope, receive)
+        if body is None:
+            error = BodyTooLargeError(f"the body is larger than {self._max_bytes:,} bytes; send less at once")
+            response = respond(error_document(error, scope["state"]["request_id"]), {"Connection": "close"})
+            await response(scope, receive, send)
+            return
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return unread.pop() if unread else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body; None where it is too large, of which no more than the limit is read."""
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            return None
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._max_bytes:
+                return None
+        return bytes(body)

@@ -1,0 +1,65 @@
+"""The OpenAPI document, with the limits and the attributes of what is loaded."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.limits import VISIBLE, Limits
+from service.problems import MEDIA_TYPE
+from service.schemas import MAX_FILTERS
+
+
+def describe(app: FastAPI, limits: Limits) -> dict[str, Any]:
+    """Generate the document of a service.
+
+    FastAPI's own knows the types; what the settings and bundles decide is added here, so that a client
+    generated from it, or a fuzzer, knows what will be refused.
+    """
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        routes=app.routes,
+        separate_input_output_schemas=False,
+    )
+    _mark_problems(document)
+    schemas = document["components"]["schemas"]
+    search = schemas["SearchRequest"]["properties"]
+    search["query"] |= {"minLength": 1, "maxLength": limits.max_query_chars, "pattern": VISIBLE.pattern}
+    _bound(search["k"], limits.max_k, limits.default_k)
+    _bound(search["beam_width"], limits.max_beam_width, None)
+    _bound(search["timeout_ms"], limits.max_timeout_ms, limits.timeout_ms)
+    schemas["BatchRequest"]["properties"]["searches"] |= {"minItems": 1, "maxItems": limits.max_searches}
+    search["filters"] |= {"anyOf": [_filters(limits), {"type": "null"}]}
+    return document
+
+
+def _mark_problems(document: dict[str, Any]) -> None:
+    """Give error responses the media type of problem documents, and drop FastAPI's own error schema."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for code, response in operation["responses"].items():
+                if int(code) >= 400:
+                    response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _bound(field: dict[str, Any], highest: int, default: int | None) -> None:
+    """Bound an optional integer from 1 to ``highest``."""
+    integer = next(choice for choice in field["anyOf"] if choice["type"] == "integer")
+    integer |= {"minimum": 1, "maximum": highest}
+    if default is not None:
+        integer["default"] = default
+
+
+def _filters(limits: Limits) -> dict[str, Any]:
+    """Schema of the filters that every variant understands."""
+    properties = {name: column.schema for name, column in limits.columns.items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "maxProperties": MAX_FILTERS,
+    }

@@ -1,0 +1,199 @@
+"""One search from query to items: assign, tokenize, decode, look up, order, answer."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batcher import Batcher, Decoded, Prompt
+from service.events import EventLog
+from service.experiments import Assignment, Caller, Experiments
+from service.filters import FilterMask
+from service.limits import Limits
+from service.metrics import Metrics
+from service.problems import DeadlineError, InvalidRequestError, ProblemError
+from service.schemas import Item, SearchRequest, SearchResponse, Timings
+from service.store import ItemStore
+from service.tokenizer import clean_query
+from service.variants import Variant
+from sid import order_items
+
+
+@dataclass(frozen=True)
+class _Beams:
+    """The filled beams that a search uses, best first.
+
+    Attributes:
+        leaves: int32 [n]; sids: int32 [n, L]; log_probs: float32 [n].
+    """
+
+    leaves: NDArray[np.int32]
+    sids: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+
+    @classmethod
+    def best(cls, decoded: Decoded, beam_width: int) -> "_Beams":
+        """The best ``beam_width`` beams without unfilled ones, which stand last."""
+        n = min(beam_width, int((decoded.leaves >= 0).sum()))
+        return cls(decoded.leaves[:n], decoded.sids[:n], decoded.log_probs[:n])
+
+
+class Retriever:
+    """Answers searches; made once, used by all requests."""
+
+    def __init__(
+        self,
+        variants: Mapping[str, Variant],
+        experiments: Experiments,
+        batcher: Batcher,
+        store: ItemStore,
+        events: EventLog,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._variants = variants
+        self._experiments = experiments
+        self._batcher = batcher
+        self._store = store
+        self._events = events
+        self._limits = limits
+        self._metrics = metrics
+
+    async def search(self, request: SearchRequest, caller: Caller, request_id: str) -> SearchResponse:
+        """Answer one text query with items, best first.
+
+        Args:
+            request: what is asked, within the limits.
+            caller: whom experiments assign.
+            request_id: under which the exposure is logged.
+
+        Raises:
+            ProblemError: if the request asks for what cannot be given, comes at a bad time or takes too long.
+        """
+        assignment = await self._experiments.assign(caller)
+        timeout_s = (request.timeout_ms or self._limits.timeout_ms) / 1000
+        outcome = "error"
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._answer(request, assignment, request_id, timeout_s)
+            outcome = "degraded" if answer.degraded else "ok"
+        except TimeoutError as error:
+            outcome = DeadlineError.kind
+            raise DeadlineError(
+                f"no answer within {1000 * timeout_s:.0f} ms; allow more or try again"
+            ) from error
+        except ProblemError as error:
+            outcome = error.kind
+            raise
+        except asyncio.CancelledError:
+            outcome = "client-gone"
+            raise
+        finally:
+            self._metrics.searches.labels(assignment.variant, outcome).inc()
+        self._expose(request, caller, assignment, answer)
+        return answer
+
+    async def _answer(
+        self, request: SearchRequest, assignment: Assignment, request_id: str, timeout_s: float
+    ) -> SearchResponse:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        clock = time.perf_counter  # uvloop's clock counts whole milliseconds
+        started = clock()
+        variant = self._variants[assignment.variant]
+        k = request.k or self._limits.default_k
+        beam_width = request.beam_width or variant.engine.beam_widths[-1]
+
+        tokens = variant.bundle.tokenizer.encode(clean_query(request.query))
+        if tokens is None:
+            raise InvalidRequestError("/query", "has no visible character")
+        tokenized = clock()
+        mask = await variant.epoch.filters.mask(request.filters) if request.filters else None
+        prompt = Prompt(variant.engine, variant.engine.graph_width(beam_width), tokens, mask)
+        decoded = await self._batcher.decode(prompt, deadline)
+        beams = _Beams.best(decoded, beam_width)
+        decoding_ended = clock()
+        items, from_redis = await self._items(variant, decoded, beams, mask, k)
+        ended = clock()
+
+        self._metrics.stage("tokenize").observe(tokenized - started)
+        self._metrics.stage("items").observe(ended - decoding_ended)
+        self._metrics.stage("total").observe(ended - started)
+        self._metrics.fill.observe(len(items) / k)
+        n_leaves = variant.epoch.table.n_leaves if mask is None else mask.n_leaves
+        return SearchResponse(
+            request_id=request_id,
+            items=items,
+            requested=k,
+            returned=len(items),
+            exhausted=len(items) < k and len(beams.leaves) == n_leaves,
+            degraded=[] if from_redis else ["redis"],
+            variant=variant.name,
+            model=variant.bundle.manifest.name,
+            epoch=variant.epoch.id,
+            timings_ms=Timings(
+                tokenize=_ms(tokenized - started),
+                queue=_ms(decoded.queue_s),
+                decode=_ms(decoded.decode_s),
+                items=_ms(ended - decoding_ended),
+                total=_ms(ended - started),
+            ),
+        )
+
+    async def _items(
+        self, variant: Variant, decoded: Decoded, beams: _Beams, mask: FilterMask | None, k: int
+    ) -> tuple[list[Item], bool]:
+        """Best k items of the beams' SIDs, and whether Redis gave all of what is said about them."""
+        bundle = variant.bundle
+        if not len(beams.leaves):
+            return [], True
+        postings = await self._store.postings(variant.epoch, beams.leaves, beams.sids)
+        ranked = order_items(
+            postings.value,
+            beams.log_probs,
+            decoded.query_vector,
+            bundle.item_vectors,
+            bundle.item_prior,
+            bundle.ordering,
+            k,
+            mask.items if mask is not None else None,
+        )
+        payloads = await self._store.items(variant.epoch, ranked.items)
+        sids = beams.sids[ranked.beams].tolist()
+        items = [
+            Item(score=score, sid=sid, **payload)
+            for score, sid, payload in zip(ranked.scores.tolist(), sids, payloads.value, strict=True)
+        ]
+        return items, postings.from_redis and payloads.from_redis
+
+    def _expose(
+        self, request: SearchRequest, caller: Caller, assignment: Assignment, answer: SearchResponse
+    ) -> None:
+        """Log what was shown to whom; events join it by request_id."""
+        self._events.record(
+            {
+                "type": "search",
+                "request_id": answer.request_id,
+                "user_id": caller.user_id,
+                "anonymous_id": caller.anonymous_id,
+                "experiment": assignment.experiment,
+                "variation": assignment.variation,
+                "variant": answer.variant,
+                "model": answer.model,
+                "epoch": answer.epoch,
+                "query": request.query,
+                "filters": request.filters,
+                "k": answer.requested,
+                "beam_width": request.beam_width,
+                "items": [item.item_id for item in answer.items],
+                "sids": [item.sid for item in answer.items],
+                "scores": [item.score for item in answer.items],
+                "degraded": answer.degraded,
+            }
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)

@@ -1,0 +1,184 @@
+"""The endpoints of the API: parse, ask, answer."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.connection import identify, while_connected
+from service.experiments import Caller
+from service.metrics import Metrics
+from service.problems import MediaTypeError, ProblemError, error_document
+from service.schemas import (
+    Attribute,
+    BatchRequest,
+    BatchResponse,
+    EventRequest,
+    EventResponse,
+    ExperimentsResponse,
+    Model,
+    ModelsResponse,
+    Problem,
+    SearchRequest,
+    SearchResponse,
+)
+from service.state import Service
+from service.variants import Variant
+
+
+def get_service(request: Request) -> Service:
+    """What is loaded."""
+    service: Service = request.app.state.service
+    return service
+
+
+def get_metrics(request: Request) -> Metrics:
+    """What is measured."""
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+def get_request_id(request: Request) -> str:
+    """The id that the middleware gave to this request."""
+    request_id: str = request.state.request_id
+    return request_id
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that is not declared as JSON.
+
+    Raises:
+        MediaTypeError: naming what was sent.
+    """
+    declared = request.headers.get("content-type", "")
+    media_type = declared.partition(";")[0].strip().lower()
+    if not (media_type == "application/json" or media_type.endswith("+json")):
+        raise MediaTypeError(f"the body is {declared or 'of no declared type'!r:.80}, send application/json")
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+RequestId = Annotated[str, Depends(get_request_id)]
+PROBLEMS = {
+    400: "The body is not JSON.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    422: "A value cannot be used.",
+    429: "Too many searches wait; come back after Retry-After seconds.",
+    503: "Something that is needed is away.",
+    504: "The deadline passed.",
+}
+
+router = APIRouter(prefix="/v1")
+
+
+@router.post(
+    "/search",
+    tags=["search"],
+    dependencies=[Depends(require_json)],
+    responses={
+        code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422, 429, 504)
+    },
+)
+async def search(
+    body: SearchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
+) -> SearchResponse:
+    """Answer one text query with items, best first."""
+    service.limits.check_search(body)
+    caller = identify(request, response, body.user_id)
+    return await while_connected(request, service.retriever.search(body, caller, request_id))
+
+
+@router.post(
+    "/search/batch",
+    tags=["search"],
+    dependencies=[Depends(require_json)],
+    responses={code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422)},
+)
+async def search_batch(
+    body: BatchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
+) -> BatchResponse:
+    """Answer several queries; each has its own request_id, and its own problem where it fails."""
+    service.limits.check_batch(body)
+    caller = identify(request, response, None)
+    results = await while_connected(request, _search_each(service, body.searches, caller, request_id))
+    return BatchResponse(request_id=request_id, results=results)
+
+
+@router.post(
+    "/events",
+    tags=["events"],
+    status_code=202,
+    dependencies=[Depends(require_json)],
+    responses={code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422, 503)},
+)
+async def add_event(
+    body: EventRequest,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    metrics: Annotated[Metrics, Depends(get_metrics)],
+    request_id: RequestId,
+) -> EventResponse:
+    """Take note of a click, a cart or a purchase; answered when it is on the disk."""
+    caller = identify(request, response, body.user_id)
+    await service.events.append({**body.model_dump(), "anonymous_id": caller.anonymous_id})
+    metrics.events.labels(body.type).inc()
+    return EventResponse(request_id=request_id)
+
+
+@router.get("/models", tags=["service"])
+async def models(service: ServiceDep) -> ModelsResponse:
+    """Tell what is served."""
+    return ModelsResponse(
+        models=[_describe(variant) for variant in service.variants.values()], examples=list(service.examples)
+    )
+
+
+@router.get("/experiments", tags=["service"])
+async def experiments(service: ServiceDep) -> ExperimentsResponse:
+    """Tell how variants are assigned."""
+    return ExperimentsResponse(variants=list(service.variants), features=service.experiments.features)
+
+
+async def _search_each(
+    service: Service, searches: list[SearchRequest], caller: Caller, request_id: str
+) -> list[SearchResponse | Problem]:
+    """Search side by side, so that the device gets one batch."""
+    return await asyncio.gather(
+        *(
+            _answer_or_problem(
+                service, search, Caller(search.user_id, caller.anonymous_id), f"{request_id}-{n}"
+            )
+            for n, search in enumerate(searches)
+        )
+    )
+
+
+async def _answer_or_problem(
+    service: Service, search: SearchRequest, caller: Caller, request_id: str
+) -> SearchResponse | Problem:
+    try:
+        return await service.retriever.search(search, caller, request_id)
+    except ProblemError as error:
+        return error_document(error, request_id)
+
+
+def _describe(variant: Variant) -> Model:
+    manifest, epoch = variant.bundle.manifest, variant.epoch
+    return Model(
+        variant=variant.name,
+        model=manifest.name,
+        created=manifest.created,
+        revision=manifest.revision,
+        epoch=epoch.id,
+        items=len(epoch.catalogue),
+        sids=epoch.table.n_leaves,
+        codebook_sizes=list(epoch.table.codebook_sizes),
+        beam_widths=list(variant.engine.beam_widths),
+        provider=variant.engine.provider,
+        ordering=manifest.ordering,
+        metrics=manifest.metrics,
+        attributes=[
+            Attribute(name=name, holds=column.kind) for name, column in epoch.filters.columns.items()
+        ],
+    )

@@ -1,0 +1,229 @@
+"""What requests and answers look like.
+
+Limits that the settings and the bundles decide (longest query, largest k, known attributes, …) are checked
+where the request is used and written into the OpenAPI document by ``service.openapi``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+
+MAX_TEXT = 256
+MAX_CHOICES = 100
+MAX_FILTERS = 16
+
+
+def _encodable(text: str) -> str:
+    """Refuse halves of surrogate pairs, which JSON lets through and UTF-8 cannot write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a surrogate pair") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+ShortText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+def _integral(value: object) -> object:
+    """Let 20.0 be 20, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Request(BaseModel):
+    """Base of all request bodies: no unknown fields, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _one_complaint(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """Say what a condition may be, instead of why it is none of the six things it may be."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise PydanticCustomError(
+            "condition",
+            "is no text, number, truth value, list of up to {most} texts or numbers, or bounds (gte, …)",
+            {"most": MAX_CHOICES},
+        ) from error
+
+
+Bounds = Annotated[dict[Literal["gte", "gt", "lte", "lt"], Number], Field(min_length=1)]
+Choices = Annotated[list[ShortText] | list[Number], Field(min_length=1, max_length=MAX_CHOICES)]
+Condition = Annotated[bool | Number | ShortText | Choices | Bounds, WrapValidator(_one_complaint)]
+Filters = Annotated[dict[Text, Condition], Field(max_length=MAX_FILTERS)]
+
+
+class SearchRequest(Request):
+    """One text query."""
+
+    query: Text = Field(
+        description="What the shopper typed, in any language; at least one visible character.",
+        examples=["red running shoes"],
+    )
+    k: Integer | None = Field(None, description="Items to return at most.", examples=[20])
+    filters: Filters | None = Field(
+        None,
+        description="Conditions on attributes, all of which hold: a value, a list of values, or bounds.",
+        examples=[{"price": {"gte": 5, "lte": 200}}],
+    )
+    user_id: ShortText | None = Field(None, description="Stable id of the user; experiments hash it.")
+    beam_width: Integer | None = Field(
+        None, description="SIDs to look for; wider finds more and takes longer. The widest by default."
+    )
+    timeout_ms: Integer | None = Field(
+        None, description="Deadline in milliseconds; past it the answer is 504."
+    )
+
+
+class BatchRequest(Request):
+    """Several searches at once."""
+
+    searches: list[SearchRequest]
+
+
+class EventRequest(Request):
+    """What a shopper did with an answer."""
+
+    request_id: ShortText = Field(description="Of the answer that showed the item.")
+    type: Literal["click", "cart", "purchase"]
+    item_id: ShortText
+    user_id: ShortText | None = None
+    quantity: Integer = Field(1, ge=1, le=1_000_000)
+    price: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
+        None, description="Price of one piece, in the shop's currency."
+    )
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Item(Answer):
+    """One item found."""
+
+    item_id: str
+    score: float = Field(
+        description="log p(SID) + tau · cos(query, item) + prior; comparable within an answer."
+    )
+    sid: list[int]
+    title: str
+    attributes: dict[str, Any]
+
+
+class Timings(Answer):
+    """Milliseconds of each stage; total is what the service took, not the network."""
+
+    tokenize: float
+    queue: float
+    decode: float
+    items: float
+    total: float
+
+
+class SearchResponse(Answer):
+    """Items that answer a query, best first."""
+
+    request_id: str = Field(description="Send it with the events that this answer leads to.")
+    items: list[Item]
+    requested: int
+    returned: int
+    exhausted: bool = Field(description="Fewer than the asked items exist; a wider beam would find no more.")
+    degraded: list[str] = Field(description="What was away; the answer is whole nevertheless.")
+    variant: str
+    model: str
+    epoch: str
+    timings_ms: Timings
+
+
+class FieldProblem(Answer):
+    """What is wrong with one part of the request."""
+
+    pointer: str = Field(description="JSON pointer into the body, or the name of a parameter.")
+    detail: str
+
+
+class Problem(Answer):
+    """RFC 9457 problem document."""
+
+    type: str = Field(description="Names the kind of problem; stable.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened and what to do.")
+    request_id: str
+    errors: list[FieldProblem] = []
+
+
+class BatchResponse(Answer):
+    """An answer or a problem per search, in their order."""
+
+    request_id: str
+    results: list[SearchResponse | Problem]
+
+
+class EventResponse(Answer):
+    """The event is on the disk."""
+
+    request_id: str
+
+
+class Attribute(Answer):
+    """An attribute that filters may name."""
+
+    name: str
+    holds: str
+
+
+class Model(Answer):
+    """One loaded variant."""
+
+    variant: str
+    model: str
+    created: str
+    revision: str
+    epoch: str
+    items: int
+    sids: int
+    codebook_sizes: list[int]
+    beam_widths: list[int]
+    provider: str
+    ordering: dict[str, float]
+    metrics: dict[str, Any]
+    attributes: list[Attribute]
+
+
+class ModelsResponse(Answer):
+    """What is served."""
+
+    models: list[Model]
+    examples: list[str] = Field(description="Queries to try.")
+
+
+class ExperimentsResponse(Answer):
+    """How variants are assigned: GrowthBook features."""
+
+    variants: list[str]
+    features: dict[str, Any]
+
+
+class Status(Answer):
+    """How the service is."""
+
+    status: str

@@ -1,0 +1,191 @@
+"""What the service can be told: flags before environment before file before defaults."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from service.errors import ServiceError
+
+NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})=(?P<path>.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """Where a bundle lies and the name of the variant it becomes; None takes the manifest's name."""
+
+    name: str | None
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> "BundleSource":
+        """Read ``NAME=DIR`` or ``DIR``."""
+        named = NAMED.fullmatch(text)
+        return cls(named["name"], Path(named["path"])) if named else cls(None, Path(text))
+
+
+def _sources(value: object) -> object:
+    """Bundle sources from a comma-separated string or a list of strings."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        return value
+    return tuple(BundleSource.parse(text.strip()) if isinstance(text, str) else text for text in texts)
+
+
+def _split(value: object) -> object:
+    """The parts of a comma-separated string."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of one service process, from ``RADSEARCH_*``, plus the plain ``PORT`` and ``REDIS_URL``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RADSEARCH_", env_ignore_empty=True, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("RADSEARCH_PORT", "PORT"))
+    """Port to listen on; 0 takes a free one."""
+
+    bundles: Annotated[tuple[BundleSource, ...], NoDecode, BeforeValidator(_sources)] = ()
+    """Bundles to serve, ``NAME=DIR,…``; the first is the variant where no experiment decides."""
+
+    experiments: Path | None = None
+    """GrowthBook features file whose feature ``variant`` names a bundle."""
+
+    examples: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Queries offered on the page; popular titles where there are none."""
+
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where beam search runs; auto is CUDA where onnxruntime has it."""
+
+    intra_threads: int = Field(1, ge=0)
+    """Threads of one beam search; 0 lets onnxruntime choose."""
+
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Beam searches that run side by side."""
+
+    max_batch: int = Field(32, ge=1)
+    """Queries in one device batch at most."""
+
+    max_wait_ms: float = Field(2.0, ge=0)
+    """How long a query waits for company while another batch runs; with the device idle it never waits."""
+
+    queue_limit: int = Field(512, ge=1)
+    """Queries that may wait for the device; past it the answer is 429."""
+
+    max_query_chars: int = Field(512, ge=1)
+    """Characters in a query at most."""
+
+    max_k: int = Field(100, ge=1)
+    """Items in an answer at most."""
+
+    default_k: int = Field(20, ge=1)
+    """Items in an answer where the request does not say."""
+
+    max_searches: int = Field(32, ge=1)
+    """Searches in one request to ``/v1/search/batch`` at most."""
+
+    max_body_bytes: int = Field(65_536, ge=1)
+    """Size of a request's body at most."""
+
+    timeout_ms: int = Field(2_000, ge=1)
+    """Deadline of a search where the request does not say."""
+
+    max_timeout_ms: int = Field(30_000, ge=1)
+    """Longest deadline a request may ask for."""
+
+    filter_cache: int = Field(256, ge=1)
+    """Filter masks kept per epoch; each takes one byte per item and trie node."""
+
+    redis_url: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("RADSEARCH_REDIS_URL", "REDIS_URL")
+    )
+    """Server that maps SIDs to items; an embedded Valkey where there is none."""
+
+    redis_namespace: str = Field("radsearch", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """First part of every key in Redis."""
+
+    redis_timeout_ms: int = Field(250, ge=1)
+    """How long Redis may take before the bundle's own copy answers."""
+
+    epoch_ttl_s: int = Field(7 * 86_400, ge=60)
+    """When an epoch that no service uses any more leaves Redis."""
+
+    event_log: Path = Path("events")
+    """Directory of the event log: searches, clicks, carts, purchases."""
+
+    drain_s: float = Field(0.0, ge=0)
+    """How long SIGTERM keeps serving with readiness off, so that load balancers notice."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log record that is written."""
+
+    @model_validator(mode="after")
+    def _defaults_within_limits(self) -> Self:
+        if self.default_k > self.max_k:
+            raise ValueError(f"default_k {self.default_k} is larger than max_k {self.max_k}")
+        if self.timeout_ms > self.max_timeout_ms:
+            raise ValueError(
+                f"timeout_ms {self.timeout_ms} is larger than max_timeout_ms {self.max_timeout_ms}"
+            )
+        return self
+
+    @classmethod
+    def load(cls, config: Path | None = None, **flags: object) -> "ServiceSettings":
+        """Read the settings; a flag that is None was not given.
+
+        Args:
+            config: TOML file with any of the settings by name.
+            flags: settings by name.
+
+        Raises:
+            ServiceError: if a value cannot be used or the file cannot be read.
+        """
+        given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+        if config is not None and not config.is_file():
+            raise ServiceError(f"{config} not found; pass --config FILE.toml or leave it out")
+        try:
+            return _with_file(config)(**given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"]) or "settings"
+            raise ServiceError(
+                f"{name}: {first['msg'].removeprefix('Value error, ')}; see 'radsearch serve --help'"
+            ) from error
+        except ValueError as error:
+            raise ServiceError(f"{config} is not TOML ({error}); mend it or leave --config out") from error
+
+
+def _with_file(config: Path | None) -> type[ServiceSettings]:
+    """The settings class that reads one file below the environment."""
+
+    class FromFile(ServiceSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            if config is None:
+                return init_settings, env_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
+
+    return FromFile

@@ -1,0 +1,22 @@
+"""What the routes work with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.events import EventLog
+from service.experiments import Experiments
+from service.limits import Limits
+from service.retriever import Retriever
+from service.variants import Variant
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that is loaded; lives in ``app.state.service`` from start to stop."""
+
+    variants: Mapping[str, Variant]
+    experiments: Experiments
+    retriever: Retriever
+    events: EventLog
+    limits: Limits
+    examples: tuple[str, ...]

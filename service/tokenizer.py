@@ -1,0 +1,41 @@
+"""From the text a shopper typed to the tokens of a prompt."""
+
+import unicodedata
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from sid.manifest import BundleError
+
+SPECIALS = 2  # [BOS] and [SEP] stand around every query
+
+
+def clean_query(text: str) -> str:
+    """Turn control characters into blanks and collapse whitespace."""
+    visible = (" " if unicodedata.category(char) == "Cc" else char for char in text)
+    return " ".join("".join(visible).split())
+
+
+class QueryTokenizer:
+    """The tokenizer of a bundle; folding, template and truncation are in its file."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()  # a batch is padded where it is put together
+
+    @classmethod
+    def load(cls, path: Path) -> "QueryTokenizer":
+        """Read ``tokenizer.json``.
+
+        Raises:
+            BundleError: if it is no tokenizer.
+        """
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exceptions for whatever is wrong in the file
+            raise BundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from error
+
+    def encode(self, query: str) -> tuple[int, ...] | None:
+        """Tokens of the prompt ``[BOS] query [SEP]``; None where the query has nothing to read."""
+        ids = self._tokenizer.encode(query).ids
+        return tuple(ids) if len(ids) > SPECIALS else None

@@ -1,0 +1,252 @@
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+from safetensors.numpy import load_file
+
+from model_export.bundle import export_bundle
+from model_export.reference import ReferenceDecoder
+from model_export.source import Source
+from service.app import create_app
+from service.server import DrainingServer, listen, url_of
+from service.settings import BundleSource, ServiceSettings
+from service.state import Service
+from sid import OrderingWeights
+from training.checkpoint import Provenance, load_decoder, save_checkpoint
+from training.data.prepare import PrepareSettings, prepare
+from training.dataset import Dataset
+from training.model import Decoder, DecoderConfig
+from training.sids.build import SidSettings, build_sids
+
+Answer = TypeVar("Answer")
+
+N_ITEMS = 60
+CODEBOOKS = (4, 4, 4)
+BEAM_WIDTHS = [4, 64]  # the wide one holds every SID there is
+
+
+def write_shop(directory: Path) -> None:
+    """A small catalogue with every type of attribute, gaps in some, and sessions."""
+    rng = random.Random(5)
+    colours, kinds = ["red", "blue", "green", "黑色"], ["running shoes", "rain boots", "wool hat", "雨伞"]
+    items = []
+    for n in range(N_ITEMS):
+        colour, kind = rng.choice(colours), rng.choice(kinds)
+        item = {
+            "item_id": f"i{n}",
+            "title": f"{colour} {kind} No. {n}",
+            "category": kind,
+            "brand": rng.choice(["Ada", "Bo", "Cy"]) if n % 7 else None,
+            "price": round(rng.uniform(1, 100), 2),
+            "stock": rng.randrange(20) if n % 5 else None,
+            "in_stock": rng.random() < 0.7,
+            "tags": rng.sample(["new", "sale", "eco"], k=rng.randrange(3)),
+        }
+        items.append({name: value for name, value in item.items() if value is not None})
+    sessions = [
+        {"query": f"{colour} {kind}", "positives": [f"i{rng.randrange(N_ITEMS)}"], "negatives": []}
+        for colour in colours
+        for kind in kinds
+        for _ in range(4)
+    ]
+    for name, rows in (("items", items), ("sessions", sessions)):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (directory / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def write_checkpoint(path: Path, data: Dataset, seed: int) -> None:
+    """A decoder with random weights, large enough for log-probabilities that differ."""
+    torch.manual_seed(seed)
+    config = DecoderConfig(
+        vocab_size=data.tokenizer.get_vocab_size(),
+        codebook_sizes=data.sids.codebook_sizes,
+        embedding_dim=data.item_embeddings.shape[1],
+        vector_dim=8,
+        d_model=16,
+        n_layers=1,
+        n_heads=2,
+        n_kv_heads=1,
+        head_dim=8,
+        d_ff=16,
+    )
+    decoder = Decoder(config)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    save_checkpoint(
+        path, decoder, data.tokenizer, OrderingWeights(tau=0.7, prior=0.2), Provenance(objective="sft")
+    )
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of two bundles, ``sft`` and ``rad-dpo``, exported from one catalogue."""
+    root = tmp_path_factory.mktemp("shop")
+    write_shop(root)
+    data = root / "data"
+    prepare(root / "items.jsonl", root / "sessions.jsonl", None, data, PrepareSettings(vocab_size=400))
+    build_sids(data, SidSettings(codebooks=CODEBOOKS, dim=8), Progress(disable=True))
+    for seed, name in enumerate(["sft", "rad-dpo"]):
+        write_checkpoint(root / name, Dataset.load(data), seed)
+        source = Source.load(root / name, data)
+        export_bundle(source, BEAM_WIDTHS, name, root / "bundles" / name, on_graph=lambda _: None)
+    return root / "bundles"
+
+
+class Running:
+    """A service behind real HTTP, on an event loop in a thread of its own.
+
+    Attributes:
+        app: the application, for a look inside.
+        client: talks to it.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.app = create_app(settings)
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._listener = listen(settings.host, settings.port)
+        self._server = DrainingServer(self.app, settings.drain_s, announce=self._ready.set)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        await self._server.serve_app(self._listener)
+
+    def __enter__(self) -> Self:
+        url = url_of(self._listener)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            self._listener.close()
+            raise self._error
+        self.client = httpx.Client(base_url=url, timeout=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.loop.call_soon_threadsafe(partial(self._server.stop, at_once=True))
+        self._thread.join()
+        self._listener.close()
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url)
+
+    @property
+    def service(self) -> Service:
+        return self.app.state.service
+
+    def search(self, query: str = "red running shoes", **fields: Any) -> dict[str, Any]:
+        """The answer to a search that must succeed."""
+        response = self.client.post("/v1/search", json={"query": query, **fields})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def call(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Call a function on the service's event loop."""
+
+        async def called() -> Answer:
+            return function(*arguments)
+
+        return asyncio.run_coroutine_threadsafe(called(), self.loop).result()
+
+
+Keep = Callable[[dict[str, Any]], bool]
+
+
+class BruteForce:
+    """Every item scored for a query by the float64 reference: what a beam that holds every SID must find.
+
+    Attributes:
+        items: rows of ``items.jsonl``, by item_id.
+    """
+
+    def __init__(self, shop: Path) -> None:
+        lines = (shop / "items.jsonl").read_text(encoding="utf-8").splitlines()
+        self.items = {item["item_id"]: item for item in map(json.loads, lines)}
+        self._shop = shop
+        self._data = Dataset.load(shop / "data")
+
+    def scores(self, variant: str, query: str, keep: Keep = lambda item: True) -> dict[str, float]:
+        """Score of each item that is kept, best first."""
+        bundle = self._shop / "bundles" / variant
+        config = load_decoder(self._shop / variant).config
+        reference = ReferenceDecoder(config, load_file(self._shop / variant / "model.safetensors"))
+        prompt = np.array(self._data.tokenizer.encode(query).ids)
+        leaves = self._data.sids.leaf_of_item()
+        scores = reference.log_probs(prompt, self._data.sids.codes)[leaves]
+        scores += 0.7 * np.load(bundle / "item_vectors.npy") @ reference.query_vector(prompt)
+        scores += 0.2 * np.load(bundle / "item_prior.npy")
+        by_item = dict(zip(self._data.item_ids, scores.tolist(), strict=True))
+        best = sorted(by_item, key=by_item.__getitem__, reverse=True)
+        return {item_id: by_item[item_id] for item_id in best if keep(self.items[item_id])}
+
+
+@pytest.fixture(scope="session")
+def brute_force(bundles: Path) -> BruteForce:
+    return BruteForce(bundles.parent)
+
+
+@pytest.fixture(scope="session")
+def make_settings(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ServiceSettings]:
+    """Settings of a service over the first bundle, on a free port, with an event log of its own."""
+
+    def make(**overrides: Any) -> ServiceSettings:
+        defaults = {
+            "bundles": (BundleSource("sft", bundles / "sft"),),
+            "port": 0,
+            "redis_url": None,
+            "event_log": tmp_path_factory.mktemp("events"),
+            "workers": 1,
+            "timeout_ms": 20_000,
+            "redis_timeout_ms": 10_000,
+        }
+        return ServiceSettings(**(defaults | overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def running(
+    make_settings: Callable[..., ServiceSettings], bundles: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """One service with both variants, half of the users each, shared by tests that leave it as it is."""
+    features = tmp_path_factory.mktemp("experiments") / "features.json"
+    rule = {"key": "ab", "variations": ["sft", "rad-dpo"], "weights": [0.5, 0.5], "coverage": 1.0}
+    features.write_text(json.dumps({"variant": {"defaultValue": "sft", "rules": [rule]}}))
+    sources = tuple(BundleSource(name, bundles / name) for name in ("sft", "rad-dpo"))
+    with Running(make_settings(bundles=sources, experiments=features)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def start_service(make_settings: Callable[..., ServiceSettings]) -> Callable[..., Running]:
+    """Start a service of one's own; settings are given by name."""
+    return lambda **overrides: Running(make_settings(**overrides))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,0 +1,232 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batcher import Batcher, Decoded, Prompt
+from service.engine import Beams
+from service.filters import FilterMask
+from service.metrics import Metrics
+from service.problems import DeadlineError, OverloadedError
+
+pytestmark = pytest.mark.anyio
+
+Tokens = tuple[int, ...]
+
+
+class Recorder:
+    """Stands where an engine stands: keeps what it is asked, and answers when it is allowed to.
+
+    Attributes:
+        batches: prompts of each batch, in the order they came.
+        may_answer: cleared, batches wait.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[Tokens]] = []
+        self.masks: list[tuple[int, list[int]]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.busy = threading.Semaphore(0)
+
+    def prompts(self) -> list[Tokens]:
+        """Of all batches."""
+        return [prompt for batch in self.batches for prompt in batch]
+
+    def search(self, graph_width: int, prompts: list[Tokens], masks: list[Any], rows: Any) -> Beams:
+        self.batches.append(prompts)
+        self.masks.append((len(masks), rows.tolist()))
+        self.busy.release()
+        self.may_answer.wait()
+        if any(prompt[0] < 0 for prompt in prompts):
+            raise RuntimeError("no such token")
+        found = np.array([[prompt[0]] * graph_width for prompt in prompts], np.int32)
+        return Beams(found[:, :, None], found.astype(np.float32), found, found.astype(np.float32))
+
+
+@asynccontextmanager
+async def batching(**limits: Any) -> AsyncIterator[tuple[Batcher, Recorder, Metrics]]:
+    metrics = Metrics()
+    defaults = {"max_batch": 4, "max_wait_s": 0.0, "queue_limit": 100, "workers": 1}
+    batcher = Batcher(**(defaults | limits), metrics=metrics)
+    recorder = Recorder()
+    try:
+        yield batcher, recorder, metrics
+    finally:
+        recorder.may_answer.set()
+        await batcher.close()
+
+
+def prompt(recorder: Recorder, *tokens: int, width: int = 2, mask: FilterMask | None = None) -> Prompt:
+    return Prompt(recorder, width, tokens, mask)  # type: ignore[arg-type]
+
+
+def soon(seconds: float = 60.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def occupy(batcher: Batcher, recorder: Recorder) -> asyncio.Task[Decoded]:
+    """Give the device something that it does not finish before it may."""
+    recorder.may_answer.clear()
+    task = asyncio.create_task(batcher.decode(prompt(recorder, 99), soon()))
+    await asyncio.to_thread(recorder.busy.acquire)
+    return task
+
+
+async def test_everyone_gets_the_own_answer() -> None:
+    async with batching() as (batcher, recorder, _):
+        decoded = await asyncio.gather(*(batcher.decode(prompt(recorder, n), soon()) for n in range(1, 30)))
+    assert [each.leaves.tolist() for each in decoded] == [[n, n] for n in range(1, 30)]
+    assert sorted(recorder.prompts()) == [(n,) for n in range(1, 30)]
+    assert max(map(len, recorder.batches)) == 4
+
+
+async def test_searches_of_one_turn_share_a_batch() -> None:
+    async with batching(max_batch=32) as (batcher, recorder, metrics):
+        await asyncio.gather(*(batcher.decode(prompt(recorder, n), soon()) for n in range(1, 33)))
+        assert [len(batch) for batch in recorder.batches] == [32]
+        assert metrics.registry.get_sample_value("radsearch_batch_size_sum") == 32
+
+
+async def test_what_came_first_goes_first() -> None:
+    async with batching(max_batch=2) as (batcher, recorder, _):
+        first = await occupy(batcher, recorder)
+        later = []
+        for n in range(1, 7):
+            later.append(asyncio.create_task(batcher.decode(prompt(recorder, n), soon())))
+            await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(first, *later)
+    assert recorder.batches[1:] == [[(1,), (2,)], [(3,), (4,)], [(5,), (6,)]]
+
+
+async def test_only_prompts_that_fit_share_a_batch() -> None:
+    async with batching(max_batch=32) as (batcher, recorder, _):
+        other = Recorder()
+        short, long = (1, 2, 3), tuple(range(1, 25))
+        prompts = [
+            prompt(recorder, *short),
+            prompt(recorder, *long),
+            prompt(recorder, *short, width=4),
+            prompt(other, *short),
+            prompt(recorder, 7, 8),
+        ]
+        decoded = await asyncio.gather(*(batcher.decode(each, soon()) for each in prompts))
+    assert sorted(recorder.batches) == sorted([[short, (7, 8)], [long], [short]])
+    assert other.batches == [[short]]
+    assert [len(each.leaves) for each in decoded] == [2, 2, 4, 2, 2]
+
+
+async def test_equal_prompts_in_flight_are_decoded_once() -> None:
+    async with batching() as (batcher, recorder, metrics):
+        running = await occupy(batcher, recorder)
+        same = [asyncio.create_task(batcher.decode(prompt(recorder, 5), soon())) for _ in range(10)]
+        joins_the_running = asyncio.create_task(batcher.decode(prompt(recorder, 99), soon()))
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(running, joins_the_running, *same)
+        assert recorder.batches == [[(99,)], [(5,)]]
+        assert metrics.registry.get_sample_value("radsearch_coalesced_total") == 10
+        await batcher.decode(prompt(recorder, 5), soon())
+        assert recorder.batches[2:] == [[(5,)]], "what is no longer in flight is decoded anew"
+
+
+async def test_filters_go_to_the_device_once_each() -> None:
+    masks = [FilterMask(np.ones(3, bool), np.ones(5, bool), 1) for _ in range(2)]
+    async with batching(max_batch=8) as (batcher, recorder, _):
+        asked = [None, masks[0], masks[1], masks[0], None]
+        prompts = [prompt(recorder, n + 1, mask=mask) for n, mask in enumerate(asked)]
+        await asyncio.gather(*(batcher.decode(each, soon()) for each in prompts))
+    assert recorder.masks == [(2, [0, 1, 2, 1, 0])]
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    async with batching(queue_limit=3) as (batcher, recorder, metrics):
+        running = await occupy(batcher, recorder)
+        waiting = [asyncio.create_task(batcher.decode(prompt(recorder, n), soon())) for n in (1, 2, 3)]
+        await asyncio.sleep(0)
+        assert metrics.registry.get_sample_value("radsearch_queue_depth") == 3
+        with pytest.raises(OverloadedError):
+            await batcher.decode(prompt(recorder, 4), soon())
+        joined = asyncio.create_task(batcher.decode(prompt(recorder, 3), soon()))  # costs no place
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(running, joined, *waiting)
+        assert (4,) not in recorder.prompts()
+        assert metrics.registry.get_sample_value("radsearch_queue_depth") == 0
+
+
+async def test_nobody_pays_for_a_caller_who_left() -> None:
+    async with batching() as (batcher, recorder, metrics):
+        running = await occupy(batcher, recorder)
+        leaves = asyncio.create_task(batcher.decode(prompt(recorder, 1), soon()))
+        stays = asyncio.create_task(batcher.decode(prompt(recorder, 2), soon()))
+        shared = [asyncio.create_task(batcher.decode(prompt(recorder, 3), soon())) for _ in range(2)]
+        await asyncio.sleep(0)
+        leaves.cancel()
+        shared[0].cancel()
+        await asyncio.gather(leaves, shared[0], return_exceptions=True)
+        recorder.may_answer.set()
+        await asyncio.gather(running, stays, shared[1])
+        assert recorder.batches == [[(99,)], [(2,), (3,)]]
+        assert metrics.registry.get_sample_value("radsearch_dropped_total", {"reason": "abandoned"}) == 1
+
+
+async def test_nobody_pays_for_a_deadline_that_passed() -> None:
+    async with batching() as (batcher, recorder, metrics):
+        running = await occupy(batcher, recorder)
+        late = asyncio.create_task(batcher.decode(prompt(recorder, 1), soon(-1)))
+        patient = asyncio.create_task(batcher.decode(prompt(recorder, 2), soon()))
+        joined = [asyncio.create_task(batcher.decode(prompt(recorder, 3), soon(s))) for s in (-1, 60)]
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        with pytest.raises(DeadlineError):
+            await late
+        await asyncio.gather(running, patient, *joined)
+        assert (1,) not in recorder.prompts()
+        assert (3,) in recorder.prompts(), "one of its callers has time"
+        assert metrics.registry.get_sample_value("radsearch_dropped_total", {"reason": "expired"}) == 1
+
+
+async def test_an_error_reaches_those_it_concerns_and_no_one_else() -> None:
+    async with batching() as (batcher, recorder, _):
+        failing = [asyncio.create_task(batcher.decode(prompt(recorder, -1), soon())) for _ in range(2)]
+        outcomes = await asyncio.gather(*failing, return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["no such token"] * 2
+        assert (await batcher.decode(prompt(recorder, 1), soon())).leaves.tolist() == [1, 1]
+
+
+async def test_an_error_that_nobody_waits_for_is_quiet() -> None:
+    async with batching() as (batcher, recorder, _):
+        recorder.may_answer.clear()
+        task = asyncio.create_task(batcher.decode(prompt(recorder, -1), soon()))
+        await asyncio.to_thread(recorder.busy.acquire)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        recorder.may_answer.set()  # warnings are errors: a lost exception would fail the test
+
+
+async def test_a_second_worker_waits_for_company_and_not_for_ever() -> None:
+    async with batching(workers=2, max_wait_s=1.0, max_batch=3) as (batcher, recorder, _):
+        running = await occupy(batcher, recorder)
+        lonely = asyncio.create_task(batcher.decode(prompt(recorder, 1), soon()))
+        await asyncio.sleep(0.01)
+        assert recorder.batches == [[(99,)]], "it waits for company"
+        await asyncio.to_thread(recorder.busy.acquire)
+        assert recorder.batches[1:] == [[(1,)]], "nobody came, it went alone beside the first"
+        recorder.may_answer.set()
+        await asyncio.gather(running, lonely)
+
+
+async def test_a_full_batch_waits_for_no_one() -> None:
+    async with batching(workers=2, max_wait_s=3600, max_batch=3) as (batcher, recorder, _):
+        running = await occupy(batcher, recorder)
+        tasks = [asyncio.create_task(batcher.decode(prompt(recorder, n), soon())) for n in (1, 2, 3)]
+        await asyncio.to_thread(recorder.busy.acquire)
+        assert recorder.batches[1:] == [[(1,), (2,), (3,)]]
+        recorder.may_answer.set()
+        await asyncio.gather(running, *tasks)

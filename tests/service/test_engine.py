@@ -1,0 +1,105 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.bundle import Bundle
+from service.engine import Engine, pad_left, slots
+from service.errors import ServiceError
+from sid import SidTable, Trie
+from sid.manifest import BundleError
+
+PROMPTS = st.lists(st.integers(4, 300), min_size=1, max_size=20).map(lambda ids: (1, *ids, 2))
+
+
+@pytest.fixture(scope="module")
+def bundle(bundles: Path) -> Bundle:
+    return Bundle.load(bundles / "sft", {}, filter_cache=4)
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Engine:
+    return Engine(bundle, "cpu", intra_threads=1)
+
+
+@settings(max_examples=30)
+@given(
+    width=st.sampled_from([4, 64]),
+    prompts=st.lists(PROMPTS, min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+)
+def test_a_batch_is_its_prompts(
+    engine: Engine, bundle: Bundle, width: int, prompts: list[tuple[int, ...]], seed: int
+) -> None:
+    """Neither the padding nor the filters of others change an answer."""
+    rng = np.random.default_rng(seed)
+    trie = bundle.epoch.trie
+    masks = [trie.alive(rng.random(trie.n_leaves) < share) for share in (0.0, 0.1, 0.6)]
+    rows = rng.integers(0, len(masks) + 1, len(prompts), dtype=np.int32)
+    together = engine.search(width, prompts, masks, rows)
+    for n, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        own = [masks[row - 1]] if row else []
+        alone = engine.search(width, [prompt], own, np.full(1, len(own), np.int32))
+        filled = alone.leaves[0] >= 0
+        np.testing.assert_array_equal(together.leaves[n] >= 0, filled)
+        np.testing.assert_allclose(together.log_probs[n], alone.log_probs[0], atol=1e-4)
+        np.testing.assert_allclose(together.query_vectors[n], alone.query_vectors[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_a_search_stays_inside_its_filter(engine: Engine, bundle: Bundle, width: int) -> None:
+    table, trie = bundle.epoch.table, bundle.epoch.trie
+    wanted = np.zeros(table.n_leaves, bool)
+    wanted[[3, 11, 30]] = True
+    beams = engine.search(width, [(1, 50, 2)], [trie.alive(wanted)], np.ones(1, np.int32))
+    assert sorted(beams.leaves[0][:3]) == [3, 11, 30]
+    assert (beams.leaves[0][3:] == -1).all()
+    assert (beams.sids[0][3:] == -1).all()
+    np.testing.assert_array_equal(beams.sids[0][:3], table.codes[beams.leaves[0][:3]])
+    assert np.isfinite(beams.log_probs).all()
+
+
+def test_nothing_is_found_where_nothing_lives(engine: Engine, bundle: Bundle) -> None:
+    nothing = bundle.epoch.trie.alive(np.zeros(bundle.epoch.table.n_leaves, bool))
+    beams = engine.search(4, [(1, 50, 2)], [nothing], np.ones(1, np.int32))
+    assert (beams.leaves == -1).all()
+
+
+def test_the_narrowest_graph_that_is_wide_enough(engine: Engine) -> None:
+    assert engine.beam_widths == (4, 64)
+    assert [engine.graph_width(width) for width in (1, 4, 5, 64)] == [4, 4, 64, 64]
+
+
+def test_padding_is_on_the_left() -> None:
+    tokens, mask = pad_left([(1, 5, 2), (1, 2)])
+    np.testing.assert_array_equal(tokens, [[1, 5, 2], [0, 1, 2]])
+    np.testing.assert_array_equal(mask, [[True, True, True], [False, True, True]])
+    assert (tokens.dtype, mask.dtype) == (np.int64, np.bool_)
+
+
+@pytest.mark.parametrize(("beam_width", "expected"), [(2, [3, 2]), (8, [8, 2])])
+def test_slots_hold_every_child_and_every_beam(beam_width: int, expected: list[int]) -> None:
+    codes = np.array([[0, 0], [0, 1], [1, 3], [2, 2]], np.int32)
+    trie = Trie.from_table(SidTable.from_item_codes(codes, (4, 4)))
+    assert [len(slot) for slot in slots(trie, beam_width).values()] == expected
+
+
+def test_cuda_that_is_not_there_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(ServiceError, match="--provider cpu"):
+        Engine(bundle, "cuda", intra_threads=1)
+
+
+def test_auto_takes_what_is_there(bundle: Bundle) -> None:
+    assert Engine(bundle, "auto", intra_threads=1).provider == "CPUExecutionProvider"
+
+
+def test_a_graph_that_cannot_be_loaded(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "graph.onnx").write_bytes(b"no graph")
+    monkeypatch.setattr(Bundle, "graph_path", lambda *_: tmp_path / "graph.onnx")
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        Engine(bundle, "cpu", intra_threads=1)

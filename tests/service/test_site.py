@@ -1,0 +1,75 @@
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+
+INLINE = {"style", "onclick", "onload", "onsubmit", "onerror"}
+
+
+class Page(HTMLParser):
+    """What a page refers to, and what it carries inside."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.inline: list[str] = []
+        self.labels: set[str] = set()
+        self.inputs: set[str] = set()
+        self._inside: str | None = None
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/html")
+        self.feed(response.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.references += [given[name] or "" for name in ("href", "src") if name in given]
+        self.inline += [name for name in given if name in INLINE]
+        self._inside = tag if tag in ("script", "style") else None
+        if tag == "label":
+            self.labels.add(given["for"] or "")
+        if tag == "input":
+            self.inputs.add(given["id"] or "")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and data.strip():
+            self.inline.append(data)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_needs_nothing_from_elsewhere_and_nothing_inline(path: str, running: Any) -> None:
+    page = Page(running.client.get(path))
+    assert page.references
+    assert not page.inline
+    for reference in page.references:
+        assert reference.startswith("/"), "no other server"
+        assert running.client.get(reference).status_code == 200, reference
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/search.js", "/v1/models", "/nothing"])
+def test_browsers_are_told_what_not_to_do(path: str, running: Any) -> None:
+    headers = running.client.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert ("'unsafe-inline'" in policy["style-src"]) == (path == "/docs")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in headers
+
+
+def test_every_input_has_a_label(running: Any) -> None:
+    page = Page(running.client.get("/"))
+    assert page.inputs == page.labels != set()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/page/style.css", "text/css"),
+        ("/page/search.js", "javascript"),
+        ("/page/favicon.svg", "image/svg+xml"),
+    ],
+)
+def test_files_have_their_types(path: str, kind: str, running: Any) -> None:
+    assert kind in running.client.get(path).headers["content-type"]

