@@ -68,3 +68,7 @@ def test_what_is_copied_from_the_context_exists(root: Path, dockerfile: list[tup
     ]
     assert copied
     assert all((root / source).exists() for source in copied)
+
+
+def test_the_service_reports_to_nobody(image_environment: dict[str, str]) -> None:
+    assert image_environment["ORT_DISABLE_TELEMETRY"] == "1"
