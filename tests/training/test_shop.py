@@ -168,7 +168,9 @@ def test_noise_makes_choices_worse(tmp_path: Path) -> None:
 def test_users_choose_by_position() -> None:
     """All items are equally good, so what is chosen more often higher up is chosen for its position."""
     all_perfect = Answers(np.arange(30, dtype=np.int32), np.full(30, 3, np.int8))
-    pages = simulate_pages(all_perfect, np.zeros(30), 20_000, noise=0.6, random=np.random.default_rng(0))
+    pages = simulate_pages(
+        all_perfect, all_perfect.rows, np.zeros(30), 20_000, noise=0.6, random=np.random.default_rng(0)
+    )
     rate = pages.chosen[:, :8].mean(axis=0)
     assert (np.diff(rate) < 0).all()
     first = pages.chosen[:, 0].mean()
@@ -179,7 +181,7 @@ def test_pages_are_cut_where_the_log_ends() -> None:
     rng = np.random.default_rng(1)
     rows = np.sort(rng.choice(200, 90, replace=False)).astype(np.int32)
     answers = Answers(rows, rng.integers(1, 4, 90).astype(np.int8))
-    pages = simulate_pages(answers, np.zeros(200), 500, noise=0.3, random=rng)
+    pages = simulate_pages(answers, np.arange(200, dtype=np.int32), np.zeros(200), 500, noise=0.3, random=rng)
     assert (pages.chosen <= pages.shown).all()
     assert pages.chosen.any(axis=1).all()
     assert (np.diff(pages.shown.astype(int), axis=1) <= 0).all(), "what is shown is a prefix"

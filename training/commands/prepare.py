@@ -54,7 +54,7 @@ def _print(report: dict[str, Any], out: Path, console: Console) -> None:
     console.print(f"[bold]{report['tokenizer']['vocab_size']:,} tokens[/bold]")
     rejected = report["rejected"]
     if rejected["total"]:
-        console.print(f"[yellow]{rejected['total']:,} bad rows left out[/yellow]")
+        console.print(f"[yellow]bad rows left out: {rejected['total']:,}[/yellow]")
         for reason, count in rejected["by_reason"].items():
             console.print(f"  {count:,} × {reason}", markup=False)
         for sentence in rejected["first"]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.shop.relevance import Answers
+from training.shop.relevance import Answers, Rows
 
 MIN_RESULTS, MAX_RESULTS = 10, 20
 SCREEN = 5  # results seen at once
-N_DISTRACTORS = 60  # random items that the engine considers beside the relevant ones
+N_DISTRACTORS = 60  # items of the department that the engine considers beside the relevant ones
 GRADE_WEIGHT, POPULARITY_WEIGHT = 0.6, 0.35  # of the engine's score
 ENGINE_ERROR, PAGE_ERROR = 1.0, 0.5  # standard deviation: the same for all pages of a query, and per page
 GOALS = (0.45, 0.30, 0.15, 0.10)  # share of users who want 1, 2, 3, 4 items and leave when they have them
@@ -27,12 +27,12 @@ class Pages:
     """Result pages of one query.
 
     Attributes:
-        items: int64 [n_pages, MAX_RESULTS], item rows, best first by the engine's score.
+        items: int32 [n_pages, MAX_RESULTS], item rows, best first by the engine's score.
         shown: bool, same shape; logged as shown, a prefix of each page.
         chosen: bool, same shape; one at least per page, a part of shown.
     """
 
-    items: NDArray[np.int64]
+    items: NDArray[np.int32]
     shown: NDArray[np.bool_]
     chosen: NDArray[np.bool_]
 
@@ -51,6 +51,7 @@ def attraction(noise: float) -> NDArray[np.float64]:
 
 def simulate_pages(
     answers: Answers,
+    department: Rows,
     log_popularity: NDArray[np.float64],
     n_pages: int,
     noise: float,
@@ -60,6 +61,7 @@ def simulate_pages(
 
     Args:
         answers: true relevance.
+        department: the items among which the engine goes wrong, int32 [n].
         log_popularity: float64 [n_items], centred on 0.
         n_pages: how often.
         noise: 0 for users who look at every result until they have what they came for and choose only what is
@@ -67,29 +69,44 @@ def simulate_pages(
             chance, and a log of whole pages.
         random: draws everything.
     """
-    distractors = random.integers(0, len(log_popularity), N_DISTRACTORS)
-    candidates = np.union1d(answers.rows, distractors)
-    score = GRADE_WEIGHT * answers.grades_of(candidates) + POPULARITY_WEIGHT * log_popularity[candidates]
-    score += random.normal(0.0, ENGINE_ERROR, len(candidates))
-    scores = score + random.normal(0.0, PAGE_ERROR, (n_pages, len(candidates)))
-    n_results = min(MAX_RESULTS, len(candidates))
-    best = np.argsort(-scores, axis=1)[:, :n_results]
-    items = candidates[best]
+    items = _results(answers, department, log_popularity, n_pages, random)
     grades = answers.grades_of(items)
-    length = random.integers(MIN_RESULTS, MAX_RESULTS + 1, (n_pages, 1))
-    position = np.arange(n_results)
-    on_page = position < length
-
-    chance = attraction(noise)[grades] * examination(noise)[:n_results] * on_page
-    chosen = random.random(chance.shape) < chance
-    # Who would leave with nothing takes the best there is: a session has a positive.
-    without = np.flatnonzero(~chosen.any(axis=1))
-    chosen[without, (chance + grades * on_page)[without].argmax(axis=1)] = True
+    position = np.arange(items.shape[1])
+    on_page = position < random.integers(MIN_RESULTS, MAX_RESULTS + 1, (n_pages, 1))
     goal = random.choice(len(GOALS), (n_pages, 1), p=GOALS) + 1
+    chosen = _choices(grades, on_page, noise, random)
     chosen &= chosen.cumsum(axis=1) <= goal
     # A user who has it all leaves after this screen; by noise, the log has the whole page nevertheless.
-    last = n_results - 1 - chosen[:, ::-1].argmax(axis=1)[:, None]
+    last = items.shape[1] - 1 - chosen[:, ::-1].argmax(axis=1)[:, None]
     left = chosen.sum(axis=1, keepdims=True) == goal
     logged_whole = random.random((n_pages, 1)) < noise
     shown = on_page & ((position // SCREEN <= last // SCREEN) | ~left | logged_whole)
     return Pages(items, shown, chosen)
+
+
+def _results(
+    answers: Answers,
+    department: Rows,
+    log_popularity: NDArray[np.float64],
+    n_pages: int,
+    random: np.random.Generator,
+) -> NDArray[np.int32]:
+    """What the engine finds, best first: relevance and popularity, and errors that last or come and go."""
+    candidates = np.union1d(answers.rows, random.choice(department, N_DISTRACTORS))
+    score = GRADE_WEIGHT * answers.grades_of(candidates) + POPULARITY_WEIGHT * log_popularity[candidates]
+    score += random.normal(0.0, ENGINE_ERROR, len(candidates))
+    scores = score + random.normal(0.0, PAGE_ERROR, (n_pages, len(candidates)))
+    found: NDArray[np.int32] = candidates[np.argsort(-scores, axis=1)[:, :MAX_RESULTS]]
+    return found
+
+
+def _choices(
+    grades: NDArray[np.int8], on_page: NDArray[np.bool_], noise: float, random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which results would be chosen by users without end; one at least on each page."""
+    chance = attraction(noise)[grades] * examination(noise)[: grades.shape[1]] * on_page
+    chosen: NDArray[np.bool_] = random.random(chance.shape) < chance
+    # Who would leave with nothing takes the best there is, since a session has a positive.
+    without = np.flatnonzero(~chosen.any(axis=1))
+    chosen[without, (chance + grades * on_page)[without].argmax(axis=1)] = True
+    return chosen

@@ -81,10 +81,13 @@ def _pages(stock: Stock, queries: list[Query], answers: list[Answers], settings:
     n_pages = 1 + random.multinomial(more, frequency)
     log_popularity = np.log(stock.popularity)
     log_popularity -= log_popularity.mean()
-    return [
-        simulate_pages(answer, log_popularity, n, settings.noise, random)
-        for answer, n in zip(answers, n_pages.tolist(), strict=True)
-    ]
+    departments = np.array([item["department"] for item in stock.items])
+    mates = {name: np.flatnonzero(departments == name).astype(np.int32) for name in set(departments.tolist())}
+    pages = []
+    for answer, n in zip(answers, n_pages.tolist(), strict=True):
+        department = mates[departments[answer.of_grade(3)[0]]]
+        pages.append(simulate_pages(answer, department, log_popularity, n, settings.noise, random))
+    return pages
 
 
 def write_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
