@@ -151,3 +151,15 @@ def test_a_missing_data_directory_is_one_sentence(checkpoint: Path, tmp_path: Pa
     result = run("--data", tmp_path / "none", "--checkpoint", checkpoint)
     assert isinstance(result.exception, DataError)
     assert not (checkpoint / "metrics.json").exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(
+    judged_data: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "directory", tmp_path / "file" / "report.json"):
+        result = run("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "4", "--out", out)
+        assert isinstance(result.exception, EvaluationError)
+        assert f"{out} cannot be written" in str(result.exception)
+    assert not list(tmp_path.glob(".*"))

@@ -1,5 +1,6 @@
 """``radsearch evaluate``."""
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from rich.table import Table
 from training.checkpoint import load_decoder, load_ordering
 from training.data.splits import Split
 from training.dataset import Dataset
-from training.evaluate import Evaluation
+from training.evaluate import Evaluation, EvaluationError
 from training.evaluate import evaluate as evaluate_decoder
 
 METRICS = "metrics.json"
@@ -24,9 +25,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Data directory, with SIDs.")],
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint directory; gets metrics.json.")],
     split: Annotated[Split, typer.Option(help="Which queries to judge by.")] = "test",
-    beam_width: Annotated[int, typer.Option(min=1, help="SIDs to find per query.")] = 128,
+    beam_width: Annotated[int, typer.Option(min=1, max=4096, help="SIDs to find per query.")] = 128,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Judge by a sample of this size.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample and of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of the intervals.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -57,11 +58,21 @@ def evaluate(
 
 
 def write_whole(target: Path, contents: bytes) -> None:
-    """Write a file that appears complete or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.part")
-    scratch.write_bytes(contents)
-    scratch.replace(target)
+    """Write a file that appears complete or not at all.
+
+    Raises:
+        EvaluationError: if it cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            made = Path(scratch) / target.name
+            made.write_bytes(contents)
+            made.replace(target)
+    except OSError as error:
+        raise EvaluationError(
+            f"{target} cannot be written ({error.strerror}); choose another place"
+        ) from error
 
 
 def _print(evaluation: Evaluation, console: Console) -> None:
