@@ -169,6 +169,14 @@ def test_crossed_thresholds_are_refused(tmp_path: Path, items: Path, judgments: 
         prepare(items, None, judgments, tmp_path / "data", settings)
 
 
+def test_with_sessions_only_the_upper_threshold_counts(
+    tmp_path: Path, items: Path, sessions: Path, judgments: Path
+) -> None:
+    settings = PrepareSettings(positive_from=1.0, vocab_size=300)
+    prepare(items, sessions, judgments, tmp_path / "data", settings)
+    assert with_sids(tmp_path / "data").positive_from == 1.0
+
+
 def test_after_an_error_the_older_directory_stands_and_nothing_else(
     tmp_path: Path, items: Path, sessions: Path
 ) -> None:
