@@ -51,27 +51,23 @@ NEVER_IMPORTS = {
 
 @dataclass(frozen=True)
 class Import:
-    """One name that a file imports, and whether that happens when the file is imported."""
+    """One name that a file imports."""
 
     target: str
     line: int
-    at_import: bool
 
 
 def imports(source: str, package: str) -> Iterator[Import]:
     """Find every import of a file that lies in ``package``."""
-    tree = ast.parse(source)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    later = {id(inner) for function in functions for inner in ast.walk(function)}
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, node.lineno, id(node) not in later)
+                yield Import(alias.name, node.lineno)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
-                yield Import(f"{module}.{alias.name}", node.lineno, id(node) not in later)
+                yield Import(f"{module}.{alias.name}", node.lineno)
 
 
 def imports_of(room: str) -> Iterator[tuple[str, Import]]:
@@ -109,11 +105,12 @@ def test_sid_needs_numpy_and_nothing_else() -> None:
 
 
 def test_the_command_line_imports_a_room_only_when_asked() -> None:
-    rooms = tuple(set(ROOMS) - {"sid", "radsearch"})
-    early = [
-        place for place, found in imports_of("radsearch") if found.at_import and within(found.target, rooms)
-    ]
-    assert early == []
+    """The list of commands is made without any room, and a command without the rooms it does not need."""
+    rooms = set(ROOMS) - {"sid", "radsearch"}
+    for argv, expected in (([], set()), (["demo"], set()), (["loadtest"], {"loadtest"})):
+        program = f"import sys; from radsearch.cli import build; build({argv!r}); print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        assert rooms & set(done.stdout.split()) == expected
 
 
 def test_the_service_imports_where_nothing_can_learn() -> None:
@@ -137,21 +134,18 @@ for name in {modules!r}:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "at_import"),
+    ("source", "target"),
     [
-        ("import torch.nn as nn", "torch.nn", True),
-        ("from torch import nn", "torch.nn", True),
-        ("from . import graph", "model_export.proof.graph", True),
-        ("from ..errors import ExportError", "model_export.errors.ExportError", True),
-        ("def f():\n    import torch", "torch", False),
-        ("class A:\n    import torch", "torch", True),
-        ("if x:\n    from training.model import Decoder", "training.model.Decoder", True),
+        ("import torch.nn as nn", "torch.nn"),
+        ("from torch import nn", "torch.nn"),
+        ("from . import graph", "model_export.proof.graph"),
+        ("from ..errors import ExportError", "model_export.errors.ExportError"),
+        ("def f():\n    import torch", "torch"),
+        ("if x:\n    from training.model import Decoder", "training.model.Decoder"),
     ],
 )
-def test_an_import_is_found_however_it_is_written(source: str, target: str, at_import: bool) -> None:
-    assert [(found.target, found.at_import) for found in imports(source, "model_export.proof")] == [
-        (target, at_import)
-    ]
+def test_an_import_is_found_however_it_is_written(source: str, target: str) -> None:
+    assert [found.target for found in imports(source, "model_export.proof")] == [target]
 
 
 def test_every_room_is_looked_at() -> None:
