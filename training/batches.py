@@ -14,7 +14,7 @@ from torch import Tensor
 from training.ragged import Ragged
 from training.tasks import Examples, Tasks
 
-POOL = 16  # batches that are sorted by shape together
+POOL = 64  # batches that are sorted by shape together
 
 
 @dataclass(frozen=True)

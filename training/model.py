@@ -109,18 +109,30 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(dim, config.rms_eps)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None, first: int
     ) -> tuple[Tensor, KeyValue]:
-        """Inputs [B, S, d_model], attend bool [B, S, P + S] → outputs like x, keys and values of P + S."""
-        B, S, _ = x.shape
-        heads = (B, S, -1, self.head_dim)
-        q = rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin)
-        k = rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin)
-        v = self.v_proj(x).view(heads).transpose(1, 2)
+        """Look back from the positions ``first``, …, S − 1.
+
+        Args:
+            x: float [B, S, d_model].
+            cos: from :func:`rotary`.
+            sin: likewise.
+            attend: bool [B, S, P + S].
+            past: keys and values of P earlier positions.
+            first: where to begin.
+
+        Returns:
+            float [B, S − first, d_model], and the keys and values of all P + S positions.
+        """
+        heads = (-1, self.head_dim)
+        q = self.q_norm(self.q_proj(x[:, first:]).unflatten(-1, heads)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x).unflatten(-1, heads)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, heads).transpose(1, 2)
+        q, k = rotate(q, cos[:, :, first:], sin[:, :, first:]), rotate(k, cos, sin)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend[:, None], enable_gqa=True)
-        return self.o_proj(out.transpose(1, 2).reshape(B, S, -1)), (k, v)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend[:, None, first:], enable_gqa=True)
+        return self.o_proj(out.transpose(1, 2).flatten(2)), (k, v)
 
 
 class FeedForward(nn.Module):
@@ -149,11 +161,11 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Tensor, past: KeyValue | None, first: int
     ) -> tuple[Tensor, KeyValue]:
         """Arguments and results as in :class:`Attention`."""
-        attended, key_value = self.self_attn(self.input_layernorm(x), cos, sin, attend, past)
-        x = x + attended
+        attended, key_value = self.self_attn(self.input_layernorm(x), cos, sin, attend, past, first)
+        x = x[:, first:] + attended
         return x + self.mlp(self.post_attention_layernorm(x)), key_value
 
 
@@ -185,7 +197,12 @@ class Decoder(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
 
     def forward(
-        self, x: Tensor, positions: Tensor, attend: Tensor, past: list[KeyValue] | None = None
+        self,
+        x: Tensor,
+        positions: Tensor,
+        attend: Tensor,
+        past: list[KeyValue] | None = None,
+        first: int = 0,
     ) -> tuple[Tensor, list[KeyValue]]:
         """Run all layers.
 
@@ -195,15 +212,19 @@ class Decoder(nn.Module):
             attend: bool [B, S, P + S]; true where a query position may look. Every row has one true entry
                 at least (padding looks at itself), else softmax has nothing to normalise.
             past: per layer, keys and values of P earlier positions.
+            first: the first position whose hidden state is wanted. The last layer leaves out what lies
+                before it, but for keys and values.
 
         Returns:
-            Normed hidden states [B, S, d_model], and per layer the keys and values of all P + S positions.
+            Normed hidden states [B, S − first, d_model], and per layer the keys and values of all P + S
+            positions.
         """
         cos, sin = rotary(positions, self.config.head_dim, self.config.rope_theta)
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         key_values = []
         for index, layer in enumerate(self.layers):
-            x, key_value = layer(x, cos, sin, attend, past[index] if past else None)
+            begin = first if index == len(self.layers) - 1 else 0
+            x, key_value = layer(x, cos, sin, attend, past[index] if past else None, begin)
             key_values.append(key_value)
         return self.norm(x), key_values
 

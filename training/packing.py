@@ -59,24 +59,23 @@ def score(decoder: Decoder, packed: Packed, with_ends: bool = False) -> Scores:
     T = packed.tokens.shape[1]
     B, C, L = packed.codes.shape
     inputs = torch.arange(L - 1, device=packed.codes.device)
-    embedded = [decoder.embed_tokens(packed.tokens)]
-    if L > 1:
-        embedded.append(decoder.embed_codes(packed.codes[..., :-1]).flatten(1, 2))
     prompt_rows = prompt_attention(packed.prompt_mask)
     nothing = prompt_rows.new_zeros(B, T, C * (L - 1))
     attend = torch.cat([torch.cat([prompt_rows, nothing], 2), _attention(packed, inputs, (inputs,))], 1)
     positions = torch.cat([prompt_positions(packed.prompt_mask), _positions(packed, inputs)], 1)
-    hidden, past = decoder(torch.cat(embedded, 1), positions, attend)
+    embedded = [F.embedding(packed.codes[..., level], decoder.codebook(level)) for level in range(L - 1)]
+    x = torch.cat([decoder.embed_tokens(packed.tokens), *embedded], 1)
+    hidden, past = decoder(x, positions, attend, first=T - 1)
 
-    prompts, at_codes = hidden[:, T - 1], hidden[:, T:].unflatten(1, (C, L - 1))
-    before = [prompts[:, None], *at_codes.unbind(2)]
+    # Hidden states before the code of each level: at [SEP], which all candidates share, then at each code.
+    before = hidden.split([1] + [C] * (L - 1), dim=1)
     distributions = tuple(decoder.code_log_probs(state, level) for level, state in enumerate(before))
     log_probs = [
         distribution.expand(B, C, -1).gather(2, packed.codes[..., level, None])
         for level, distribution in enumerate(distributions)
     ]
     ends = _ends(decoder, packed, past) if with_ends else None
-    return Scores(distributions, torch.cat(log_probs, dim=2), prompts, ends)
+    return Scores(distributions, torch.cat(log_probs, dim=2), hidden[:, 0], ends)
 
 
 def prompt_positions(prompt_mask: Tensor) -> Tensor:
@@ -103,10 +102,9 @@ def _ends(decoder: Decoder, packed: Packed, past: list[KeyValue]) -> Tensor:
     ending = torch.arange(L - 1, L + 1, device=packed.codes.device)
     last = F.embedding(packed.codes[..., -1], decoder.codebook(L - 1))
     end = decoder.embed_tokens.weight[EOS].expand_as(last)
-    x = torch.stack([last, end], dim=2).flatten(1, 2)
     attend = _attention(packed, ending, (inputs, ending))
-    hidden, _ = decoder(x, _positions(packed, ending), attend, past)
-    ends: Tensor = hidden.unflatten(1, (C, 2))[:, :, 1]
+    ends: Tensor
+    ends, _ = decoder(torch.cat([last, end], 1), _positions(packed, ending), attend, past, first=C)
     return ends
 
 
@@ -115,21 +113,21 @@ def _attention(packed: Packed, rows: Tensor, columns: tuple[Tensor, ...]) -> Ten
 
     Args:
         packed: the batch.
-        rows: int64 [r], offsets within a candidate of the inputs that look.
-        columns: groups of offsets; a group holds its offsets of candidate 1, then of candidate 2, and so on.
+        rows: int64 [r], offsets within a candidate of the inputs that look; all candidates' inputs at one
+            offset stand together.
+        columns: groups of offsets of the inputs that are seen, in the same order within a group.
 
     Returns:
-        bool [B, C · r, T + Σ C · len(group)].
+        bool [B, r · C, T + Σ len(group) · C].
     """
     B, C, _ = packed.codes.shape
     same = torch.eye(C, dtype=torch.bool, device=rows.device)
-    own = [torch.kron(same, rows[:, None] >= group) for group in columns]
-    blocks = torch.cat(own, dim=1).expand(B, -1, -1)
-    prompt = packed.prompt_mask[:, None, :].expand(-1, blocks.shape[1], -1)
-    return torch.cat([prompt, blocks], dim=2)
+    own = torch.cat([torch.kron(rows[:, None] >= group, same) for group in columns], dim=1)
+    prompt = packed.prompt_mask[:, None, :].expand(-1, len(own), -1)
+    return torch.cat([prompt, own.expand(B, -1, -1)], dim=2)
 
 
 def _positions(packed: Packed, offsets: Tensor) -> Tensor:
-    """Positions of the inputs at the given offsets of every candidate: int64 [B, C · len(offsets)]."""
+    """Positions of the inputs at the given offsets of all candidates: int64 [B, len(offsets) · C]."""
     lengths = packed.prompt_mask.sum(-1, keepdim=True)
-    return lengths + offsets.repeat(packed.codes.shape[1])
+    return lengths + offsets.repeat_interleave(packed.codes.shape[1])

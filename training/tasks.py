@@ -5,7 +5,7 @@ objectives learn from sessions that have both positives and negatives.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -68,14 +68,15 @@ class SupervisedTasks:
         titles = tokenize(self._tokenizer, dataset.titles)
         itself = Ragged.of([[item] for item in range(dataset.n_items)])
         self._titles = Examples(titles, itself, Ragged.empty(dataset.n_items), itself)
-        self._sessions = session_examples(self._tokenizer, dataset.sessions("train"))
+        sessions = session_examples(self._tokenizer, dataset.sessions("train"))
+        # Nothing is learnt from negatives here, and every candidate costs time.
+        self._sessions = replace(sessions, negatives=Ragged.empty(len(sessions)))
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         """Titles and sessions as they are, pseudo-queries cut anew."""
         cuts = tokenize(self._tokenizer, (pseudo_query(words, rng) for words in self._words))
         of_title = self._titles
-        pseudo = Examples(cuts, of_title.positives, of_title.negatives, of_title.relevant)
-        return Examples.concatenate([of_title, pseudo, self._sessions])
+        return Examples.concatenate([of_title, replace(of_title, prompts=cuts), self._sessions])
 
 
 class PreferenceTask:

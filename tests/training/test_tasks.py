@@ -27,6 +27,8 @@ def test_supervised_tasks_teach_titles_pseudo_queries_and_sessions(session_datas
         assert set(cut.split()) <= set(title.split())
     assert prompts[2 * n :] == [session.query for session in sessions]
     assert positives[2 * n :] == [session.positives.tolist() for session in sessions]
+    assert len(examples.negatives) == len(examples)
+    assert not len(examples.negatives.values)
 
 
 def test_pseudo_queries_are_cut_anew_each_epoch_and_repeat_with_the_seed(session_dataset: Dataset) -> None:
