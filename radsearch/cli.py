@@ -5,6 +5,7 @@ not installed, and ``radsearch --help`` answers at once.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def build(argv: list[str]) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line on stderr and exit code 1."""
+    # onnxruntime reports its use to its maker unless told not to before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         build(sys.argv[1:])()
     except RadsearchError as error:
