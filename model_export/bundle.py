@@ -103,6 +103,16 @@ def revision() -> str:
     return head if prefix == f"{room.name}/" else "unknown"
 
 
+def item_vectors(decoder: Decoder, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit item vectors of item embeddings: float32 [n, embedding_dim] → [n, vector_dim]."""
+    vectors = np.empty((len(embeddings), decoder.config.vector_dim), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(embeddings), BLOCK):
+            block = torch.from_numpy(embeddings[start : start + BLOCK])
+            vectors[start : start + BLOCK] = decoder.item_vectors(block).numpy()
+    return vectors
+
+
 def _prove_graph(source: Source, beam_width: int, prompts: Prompts) -> ProvenGraph:
     started = time.perf_counter()
     model = build_graph(source.decoder.config, weights_of(source.decoder), beam_width)
@@ -126,16 +136,6 @@ def _write_files(source: Source, graphs: list[ProvenGraph], bundle: Path) -> dic
     np.save(bundle / "item_prior.npy", dataset.item_prior())
     np.save(bundle / "item_head.npy", weights_of(source.decoder)["item_head.weight"])
     return write_embedder(data / "embedder", bundle / "embedder", dataset.titles[:PROOF_TITLES])
-
-
-def item_vectors(decoder: Decoder, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit item vectors of item embeddings: float32 [n, embedding_dim] → [n, vector_dim]."""
-    vectors = np.empty((len(embeddings), decoder.config.vector_dim), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(embeddings), BLOCK):
-            block = torch.from_numpy(embeddings[start : start + BLOCK])
-            vectors[start : start + BLOCK] = decoder.item_vectors(block).numpy()
-    return vectors
 
 
 def _manifest(

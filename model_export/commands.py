@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from model_export.bundle import ProvenGraph, export_bundle
+from model_export.embedder import ENCODER
 from model_export.errors import ExportError
 from model_export.source import Source
 from sid.manifest import Manifest
@@ -24,7 +26,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Bundle to write; an older one is replaced.")],
     beam_width: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="SIDs found per query; repeat it for more graphs.  [default: 128]"),
+        typer.Option(min=1, help="SIDs found per query, 128 if not said; repeat it for more graphs."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print sizes and the proof's figures as JSON.")
@@ -47,6 +49,8 @@ def export(
         source, beam_width or [128], name, out, on_graph=lambda graph: _print_graph(graph, console)
     )
     report = _report(manifest, out, time.perf_counter() - started)
+    for value in report["embedder_proof"].values():
+        console.print(f"[bold]embedder/{ENCODER}[/bold]\n  {value:.1e}  vectors from sentence-transformers'")
     if as_json:
         typer.echo(orjson.dumps(report))
     else:
@@ -55,7 +59,8 @@ def export(
 
 
 def _report(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
-    sizes = {file: (bundle / file).stat().st_size for file in manifest.files}
+    files = [path for path in sorted(bundle.rglob("*")) if path.is_file()]
+    sizes = {path.relative_to(bundle).as_posix(): path.stat().st_size for path in files}
     return {
         "bundle": str(bundle),
         "name": manifest.name,
@@ -72,7 +77,7 @@ def _print_source(source: Source, console: Console) -> None:
     config = source.decoder.config
     n_parameters = sum(parameter.numel() for parameter in source.decoder.parameters())
     console.print(
-        f"[bold]{source.checkpoint}[/bold]  {n_parameters / 1e6:.1f} M parameters, "
+        f"[bold]{escape(str(source.checkpoint))}[/bold]  {n_parameters / 1e6:.1f} M parameters, "
         f"{config.n_layers} layers of {config.d_model}, "
         f"codebooks {'×'.join(str(size) for size in config.codebook_sizes)}"
     )

@@ -42,7 +42,7 @@ def write_embedder(source: Path, target: Path, texts: list[str]) -> dict[str, fl
         texts: real texts, by which a sentence encoder is proven.
 
     Returns:
-        Figures of the proof; empty where files were only copied.
+        The proof's figure by name; empty where files were only copied.
 
     Raises:
         ExportError: if the embedder is missing or damaged, or its graph differs from the model.
@@ -54,7 +54,7 @@ def write_embedder(source: Path, target: Path, texts: list[str]) -> dict[str, fl
     target.mkdir()
     path = Path(description["path"])
     model = _load_sentence_encoder(path)
-    tokenizer = _tokenizer_of(model)
+    tokenizer = tokenizer_of(model)
     graph = encoder_graph(model)
     difference = _difference(graph, tokenizer, model, texts)
     if not difference <= TOLERANCE:
@@ -66,7 +66,7 @@ def write_embedder(source: Path, target: Path, texts: list[str]) -> dict[str, fl
     tokenizer.save(str(target / TOKENIZER))
     description = {"kind": "sentence", "dim": description["dim"], "encoder": ENCODER, "tokenizer": TOKENIZER}
     (target / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    return {"embeddings_against_sentence_transformers": difference, "n_texts": len(texts)}
+    return {"vectors_against_sentence_transformers": difference}
 
 
 class UnitEmbedding(nn.Module):
@@ -91,12 +91,14 @@ def encoder_graph(model: nn.Module) -> bytes:
     Returns:
         A serialised ONNX model: input_ids and attention_mask int64 [B, T] → unit_vectors float32 [B, d].
     """
-    example = torch.ones(2, 8, dtype=torch.int64)
+    tokens = torch.ones(2, 8, dtype=torch.int64)
+    # With padding in it: for a mask of ones alone the model takes a path that looks at no mask.
+    mask = torch.ones(2, 8, dtype=torch.int64).tril(diagonal=3)
     axes = {0: "B", 1: "T"}
     with _quiet_exporter():
         program = torch.onnx.export(
             UnitEmbedding(model).eval(),
-            (example, example),
+            (tokens, mask),
             dynamic_shapes=(axes, axes),
             input_names=["input_ids", "attention_mask"],
             output_names=["unit_vectors"],
@@ -108,6 +110,15 @@ def encoder_graph(model: nn.Module) -> bytes:
         raise ExportError("torch.onnx.export gave no graph of the sentence encoder; use another embedder")
     graph: bytes = program.model_proto.SerializeToString()
     return graph
+
+
+def tokenizer_of(model: "SentenceTransformer") -> Tokenizer:
+    """The encoder's tokenizer, set to cut and pad as the encoder does."""
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    if model.max_seq_length is not None:
+        tokenizer.enable_truncation(model.max_seq_length)
+    tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
+    return tokenizer
 
 
 @contextmanager
@@ -152,15 +163,6 @@ def _load_sentence_encoder(path: Path) -> "SentenceTransformer":
             f"the sentence encoder {path} cannot be loaded ({reason}); "
             "put it back or run 'radsearch sids' again"
         ) from error
-
-
-def _tokenizer_of(model: "SentenceTransformer") -> Tokenizer:
-    """The encoder's tokenizer, set to cut and pad as the encoder does."""
-    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    if model.max_seq_length is not None:
-        tokenizer.enable_truncation(model.max_seq_length)
-    tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
-    return tokenizer
 
 
 def _difference(graph: bytes, tokenizer: Tokenizer, model: "SentenceTransformer", texts: list[str]) -> float:

@@ -19,7 +19,7 @@ from model_export.proof import weights_of
 from model_export.reference import ReferenceDecoder, beam_search
 from model_export.session import Answers, GraphSession
 from sid import SidTable, Trie
-from training.model import Decoder
+from training.model import Decoder, DecoderConfig
 from training.search import TrieTree, constrained_search
 
 Codebooks = tuple[int, ...]
@@ -218,6 +218,25 @@ def test_equal_scores_come_by_leaf(decoders: dict[Codebooks, Decoder]) -> None:
     session = GraphSession(ir.to_proto(model).SerializeToString(), 10)
     answers = session.search(*pad([[1, 7, 2], [1, 2]]), Trie.from_table(full_table(codebooks)))
     np.testing.assert_array_equal(answers.leaves, [range(10)] * 2)
+
+
+def test_equal_sums_of_different_beams_come_by_leaf() -> None:
+    """Code 1 is likelier than code 0, and what follows it is as much less likely."""
+    config = DecoderConfig(4, (2, 2), embedding_dim=1, vector_dim=1, d_model=16, n_layers=1)
+    weights = {
+        name: np.zeros_like(weight) if "norm" not in name else weight
+        for name, weight in weights_of(Decoder(config)).items()
+    }
+    # With zeros in the layers a state is its own token's embedding, brought to the length of all others.
+    axis = np.eye(16, dtype=np.float32)
+    weights["embed_tokens.weight"][2] = axis[0] + axis[3]
+    weights["code_embeddings.0.weight"][:] = [axis[1] - axis[0], axis[0] + axis[2]]
+    weights["code_embeddings.1.weight"][:] = [axis[1] - axis[2], axis[2] - axis[1]]
+    table = SidTable.from_item_codes(np.asarray([[0, 0], [1, 0]]), (2, 2))
+    session = GraphSession(ir.to_proto(build_graph(config, weights, 2)).SerializeToString(), 2)
+    answers = session.search(*pad([[1, 2]]), Trie.from_table(table))
+    assert answers.log_probs[0, 0] == answers.log_probs[0, 1]
+    assert answers.leaves.tolist() == [[0, 1]]
 
 
 def test_filters_may_hold_more_nodes_than_int32_counts(session_of: SessionOf) -> None:

@@ -1,0 +1,113 @@
+"""The trie step alone, on scores that are exact: integers, so that ties are many and real."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model_export.graph_builder import GraphBuilder, Output
+from model_export.graph_search import DEAD, TrieSearch
+from model_export.session import Answers, GraphSession
+from sid import SidTable, Trie
+
+LEVELS = 3
+
+
+def table_graph(beam_width: int) -> bytes:
+    """A search whose codes have fixed scores: the prompt is not read, each code's own number is its score.
+
+    ``tokens`` carries the scores of one query: level by level, V codes each.
+    """
+    g = GraphBuilder()
+    tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
+    g.input("mask", ir.DataType.BOOL, ["B", "T"])
+    search = TrieSearch.with_inputs(g, LEVELS, beam_width)
+    scores = g.reshape(g.Cast(tokens, to=ir.DataType.FLOAT), 0, LEVELS, 1, -1)
+    beams = search.root()
+    for level in range(LEVELS):
+        of_level = g.Squeeze(g.Gather(scores, g.int64([level]), axis=1), g.int64([1]))
+        per_beam = g.Expand(of_level, g.int64([1, 1 if level == 0 else beam_width, 1]))
+        children = search.children(beams, per_beam, level)
+        beams = search.best(children, beams, level, in_trie_order=level < LEVELS - 1).beams
+    sids, log_probs, leaves = search.answer(beams)
+    outputs = {
+        "sids": Output(sids, ir.DataType.INT32, ["B", beam_width, LEVELS]),
+        "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", beam_width]),
+        "leaves": Output(leaves, ir.DataType.INT32, ["B", beam_width]),
+        "query_vector": Output(g.Identity(log_probs), ir.DataType.FLOAT, ["B", beam_width]),
+    }
+    serialised: bytes = ir.to_proto(g.model("table", outputs)).SerializeToString()
+    return serialised
+
+
+@pytest.fixture(scope="module")
+def search() -> Callable[[NDArray[np.int64], Trie, int], Answers]:
+    """Search a trie by a table of scores, int64 [B, LEVELS, V]."""
+
+    @cache
+    def session(beam_width: int) -> GraphSession:
+        return GraphSession(table_graph(beam_width), beam_width, threads=1)
+
+    def run(scores: NDArray[np.int64], trie: Trie, beam_width: int) -> Answers:
+        tokens = scores.reshape(len(scores), -1)
+        return session(beam_width).search(tokens, np.ones(tokens.shape, dtype=bool), trie)
+
+    return run
+
+
+def expected_leaves(table: SidTable, scores: NDArray[np.int64], beam_width: int) -> NDArray[np.int64]:
+    """Level by level: prefixes by score, ties by prefix, the first K stay."""
+    kept = np.arange(table.n_leaves)
+    for level in range(LEVELS):
+        prefixes, prefix_of_leaf = np.unique(table.codes[kept, : level + 1], axis=0, return_inverse=True)
+        totals = scores[np.arange(level + 1), prefixes].sum(axis=1)
+        best = np.lexsort((np.arange(len(prefixes)), -totals))[:beam_width]
+        if level == LEVELS - 1:
+            return kept[best]
+        kept = kept[np.isin(prefix_of_leaf.ravel(), best)]
+    raise AssertionError
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    codebook=st.integers(1, 12),
+    n_items=st.integers(1, 300),
+    largest=st.sampled_from([0, 1, 3, 50]),
+    beam_width=st.sampled_from([1, 2, 5, 20, 64]),
+)
+def test_of_equal_prefixes_the_first_are_kept(
+    search: Callable[[NDArray[np.int64], Trie, int], Answers],
+    seed: int,
+    codebook: int,
+    n_items: int,
+    largest: int,
+    beam_width: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    table = SidTable.from_item_codes(rng.integers(0, codebook, (n_items, LEVELS)), (codebook,) * LEVELS)
+    scores = rng.integers(-largest, 1, (3, LEVELS, codebook))
+    answers = search(scores, Trie.from_table(table), beam_width)
+    for row in range(len(scores)):
+        expected = expected_leaves(table, scores[row], beam_width)
+        totals = scores[row][np.arange(LEVELS), table.codes[expected]].sum(axis=1)
+        padding = beam_width - len(expected)
+        np.testing.assert_array_equal(answers.leaves[row], [*expected, *[-1] * padding])
+        np.testing.assert_array_equal(answers.log_probs[row], np.float32([*totals, *[DEAD] * padding]))
+
+
+def test_equal_sums_of_different_beams_come_by_leaf(
+    search: Callable[[NDArray[np.int64], Trie, int], Answers],
+) -> None:
+    """The better prefix stands behind the worse one in the trie; their children tie."""
+    table = SidTable.from_item_codes(np.asarray([[0, 0, 0], [1, 1, 0]]), (2, 2, 2))
+    scores = np.asarray([[[-3, -1], [-1, -3], [0, 0]]])
+    answers = search(scores, Trie.from_table(table), 2)
+    np.testing.assert_array_equal(answers.log_probs, [[-4, -4]])
+    np.testing.assert_array_equal(answers.leaves, [[0, 1]])
+    np.testing.assert_array_equal(answers.sids[0], table.codes)
