@@ -14,6 +14,7 @@ from pydantic_settings import (
 from sid import RadsearchError
 from training.model import DecoderConfig
 from training.objectives import OBJECTIVES, Objective
+from training.precision import Precision
 
 
 class SettingsError(RadsearchError):
@@ -130,6 +131,9 @@ class TrainSettings(BaseSettings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+
+    precision: Precision = "fast"
+    """Of matrix products: fast is bfloat16 where the hardware has it, full is float32."""
 
     @classmethod
     def settings_customise_sources(

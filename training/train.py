@@ -115,6 +115,7 @@ def plan(
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
         save_every=settings.save_every,
+        precision=settings.precision,
     )
     vectors = QueryVectorSettings(settings.vector_weight, settings.temperature)
     return Run(

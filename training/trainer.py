@@ -15,6 +15,7 @@ from sid import RadsearchError
 from training.batches import Batches
 from training.distributed import World
 from training.objectives import Loss
+from training.precision import Precision, autocast, float32_products
 from training.progress import progress_bar
 from training.run_state import RunState, load_run, save_run
 from training.step import TrainingStep
@@ -37,6 +38,7 @@ class OptimizerSettings:
         weight_decay: on matrices; embeddings and norms are left alone.
         clip_norm: largest norm of the gradient.
         save_every: steps between two saves to resume from.
+        precision: of matrix products, see :mod:`training.precision`.
     """
 
     steps: int
@@ -45,6 +47,7 @@ class OptimizerSettings:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     save_every: int = 500
+    precision: Precision = "fast"
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,15 @@ def fit(run: Run, world: World, resume: bool = False) -> RunState:
     history = list(state.history)
     recent = Recent()
     started = time.perf_counter() - state.seconds
-    with progress_bar(run.stage, settings.steps, shown=world.leads) as report:
+    with (
+        progress_bar(run.stage, settings.steps, shown=world.leads) as report,
+        float32_products(settings.precision),
+    ):
         for step in range(state.step, settings.steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(step, settings)
             batch = run.batches.at(step).share(world.rank, world.size).to(world.device)
-            with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
+            with autocast(settings.precision, world.device):
                 loss: Loss = forward(batch)
             optimizer.zero_grad()
             torch.autograd.backward(loss.value)

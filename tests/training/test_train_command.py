@@ -133,6 +133,7 @@ def test_two_processes_learn_what_one_learns(sft: Path, session_data: Path, tmp_
     options = [
         *("--data", session_data, "--objective", "rad-dpo", "--from", sft),
         *("--batch-size", "10", "--steps", "6", "--device", "cpu"),
+        *("--set", "precision=full"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"
     train(*options, "--out", one)
