@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.schemas import MAX_CHOICES, MAX_TEXT, Condition
+from service.schemas import MAX_CHOICES, MAX_NUMBER, MAX_TEXT, Condition
 
 Mask = NDArray[np.bool_]
 
@@ -25,7 +25,7 @@ def _or_one_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_CHOICES}]
 
 
-NUMBER: dict[str, Any] = {"type": "number", "minimum": -1e300, "maximum": 1e300}
+NUMBER: dict[str, Any] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER}
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
 RANGE: dict[str, Any] = {
     "type": "object",

@@ -21,6 +21,7 @@ from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 MAX_TEXT = 256
 MAX_CHOICES = 100
 MAX_FILTERS = 16
+MAX_NUMBER = 1e300
 
 
 def _encodable(text: str) -> str:
@@ -42,7 +43,10 @@ def _integral(value: object) -> object:
 
 
 Integer = Annotated[int, BeforeValidator(_integral)]
-Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+Number = (
+    Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+)
 
 
 class Request(BaseModel):

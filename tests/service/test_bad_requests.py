@@ -173,11 +173,20 @@ def test_a_method_that_is_not_there(running: Any) -> None:
     assert response.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("searches", [[], [{"query": "red"}] * 33, [{"query": "red", "k": 0}], [{}], "red"])
+@pytest.mark.parametrize(
+    "searches", [[], [{"query": "red"}] * 33, [{"query": "red", "k": 0}], [{"query": " "}], [{}], "red"]
+)
 def test_batches_that_cannot_be_used(searches: Any, running: Any) -> None:
     response = running.client.post("/v1/search/batch", json={"searches": searches})
     problem = assert_problem(response, 422, "invalid-request")
     assert problem["errors"][0]["pointer"].startswith("/searches")
+
+
+def test_one_bad_search_refuses_its_batch_before_anything_runs(running: Any) -> None:
+    searches = [{"query": "red"}, {"query": "red", "filters": {"colour": "red"}}]
+    response = running.client.post("/v1/search/batch", json={"searches": searches})
+    problem = assert_problem(response, 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == "/searches/1/filters/colour"
 
 
 @pytest.mark.parametrize(

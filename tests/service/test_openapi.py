@@ -4,15 +4,18 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
 
 from service.problems import MEDIA_TYPE
 
-CASES = 80  # of each operation, and as many that its schema forbids
+CASES = 50  # of each operation, and as many that its schema forbids
 
 
 @pytest.fixture(scope="session")
 def api(running: Any) -> Any:
-    return schemathesis.openapi.from_url(f"{running.url}/openapi.json")
+    refused = {"expected-statuses": ["400", "413", "415", "422"]}
+    config = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": refused}})
+    return schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=config)
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
@@ -20,11 +23,12 @@ def api(running: Any) -> Any:
 def test_the_service_keeps_to_its_contract(path: str, mode: GenerationMode, api: Any) -> None:
     """Never a 5xx; what the document allows is accepted, what it forbids is refused, answers fit it."""
 
-    @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=CASES, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=api[path]["POST"].as_strategy(generation_mode=mode))
     def call(case: Any) -> None:
-        for search in searches_in(case.body):
-            search.pop("timeout_ms", None)  # a millisecond is a valid deadline, and 504 its answer
+        if mode is GenerationMode.POSITIVE:
+            for search in searches_in(case.body):
+                search.pop("timeout_ms", None)  # a millisecond is a valid deadline, and 504 its answer
         case.call_and_validate()
 
     call()
