@@ -1,6 +1,7 @@
 """The application: everything is made here, in one place, and handed on."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from service.state import Service
 from service.store import ItemStore
 from service.variants import Variant, epochs_of, load_variants
 
+logger = logging.getLogger(__name__)
+
 N_EXAMPLES, EXAMPLE_WORDS = 6, 4
 
 
@@ -39,8 +42,11 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         async with start(settings, metrics) as service:
             app.state.service = service
             readiness.open()
+            epochs = {name: variant.epoch.id for name, variant in service.variants.items()}
+            logger.info("ready", extra={"epochs": epochs})
             yield
             readiness.drain()
+        logger.info("stopped")
 
     app = FastAPI(
         title="radsearch",

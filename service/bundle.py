@@ -53,8 +53,12 @@ class Bundle:
         epoch = epochs[epoch_id]
         item_vectors = _array(path / "item_vectors.npy", len(epoch.catalogue))
         item_prior = _array(path / "item_prior.npy", len(epoch.catalogue))
-        if not manifest.graphs:
-            raise BundleError(f"{path} has no exported beam search; export the bundle again")
+        try:
+            ordering = OrderingWeights(**manifest.ordering)
+        except TypeError as error:
+            raise BundleError(
+                f"{path} does not hold tau and prior ({error}); export the bundle again"
+            ) from error
         return cls(
             path=path,
             manifest=manifest,
@@ -62,7 +66,7 @@ class Bundle:
             tokenizer=QueryTokenizer.load(path / "tokenizer.json"),
             item_vectors=item_vectors,
             item_prior=item_prior,
-            ordering=OrderingWeights(**manifest.ordering),
+            ordering=ordering,
         )
 
     def graph_path(self, graph: Graph) -> Path:

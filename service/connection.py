@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from fastapi import Request, Response
 
-from service.experiments import Caller
-
 COOKIE = "radsearch_id"
 COOKIE_AGE_S = 365 * 86_400
 
@@ -42,26 +40,26 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-def identify(request: Request, response: Response, user_id: str | None) -> Caller:
-    """Find out who calls; a browser without a ``user_id`` gets a cookie, so that its variant stays.
+def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:
+    """The id of a browser, by which a user without ``user_id`` keeps the variant.
 
     Args:
         request: that may carry the cookie.
-        response: that gets the cookie where one is needed.
-        user_id: given by the shop.
+        response: that gets one where there is none.
+        is_needed: whether the caller is unknown otherwise; a shop's backend gets no cookie.
     """
     known = _uuid(request.cookies.get(COOKIE))
-    anonymous_id = known or str(uuid.uuid4())
-    if user_id is None and known is None:
+    fresh = str(uuid.uuid4())
+    if is_needed and known is None:
         response.set_cookie(
             COOKIE,
-            anonymous_id,
+            fresh,
             max_age=COOKIE_AGE_S,
             httponly=True,
             samesite="lax",
             secure=request.url.scheme == "https",
         )
-    return Caller(user_id, anonymous_id)
+    return known or fresh
 
 
 async def _disconnect(request: Request) -> None:

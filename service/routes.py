@@ -1,11 +1,11 @@
 """The endpoints of the API: parse, ask, answer."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.connection import identify, while_connected
+from service.connection import anonymous_id, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
 from service.problems import MediaTypeError, ProblemError, error_document
@@ -26,25 +26,26 @@ from service.state import Service
 from service.variants import Variant
 
 
-def get_service(request: Request) -> Service:
+# Dependencies are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
+async def get_service(request: Request) -> Service:
     """What is loaded."""
     service: Service = request.app.state.service
     return service
 
 
-def get_metrics(request: Request) -> Metrics:
+async def get_metrics(request: Request) -> Metrics:
     """What is measured."""
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-def get_request_id(request: Request) -> str:
+async def get_request_id(request: Request) -> str:
     """The id that the middleware gave to this request."""
     request_id: str = request.state.request_id
     return request_id
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Refuse a body that is not declared as JSON.
 
     Raises:
@@ -68,6 +69,12 @@ PROBLEMS = {
     504: "The deadline passed.",
 }
 
+
+def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """How an operation may fail, for the OpenAPI document."""
+    return {code: {"model": Problem, "description": PROBLEMS[code]} for code in codes}
+
+
 router = APIRouter(prefix="/v1")
 
 
@@ -75,16 +82,14 @@ router = APIRouter(prefix="/v1")
     "/search",
     tags=["search"],
     dependencies=[Depends(require_json)],
-    responses={
-        code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422, 429, 504)
-    },
+    responses=_problems(400, 413, 415, 422, 429, 504),
 )
 async def search(
     body: SearchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
 ) -> SearchResponse:
     """Answer one text query with items, best first."""
     service.limits.check_search(body)
-    caller = identify(request, response, body.user_id)
+    caller = Caller(body.user_id, anonymous_id(request, response, is_needed=body.user_id is None))
     return await while_connected(request, service.retriever.search(body, caller, request_id))
 
 
@@ -92,15 +97,16 @@ async def search(
     "/search/batch",
     tags=["search"],
     dependencies=[Depends(require_json)],
-    responses={code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422)},
+    responses=_problems(400, 413, 415, 422),
 )
 async def search_batch(
     body: BatchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
 ) -> BatchResponse:
     """Answer several queries; each has its own request_id, and its own problem where it fails."""
     service.limits.check_batch(body)
-    caller = identify(request, response, None)
-    results = await while_connected(request, _search_each(service, body.searches, caller, request_id))
+    somebody_unknown = any(search.user_id is None for search in body.searches)
+    browser = anonymous_id(request, response, is_needed=somebody_unknown)
+    results = await while_connected(request, _search_each(service, body.searches, browser, request_id))
     return BatchResponse(request_id=request_id, results=results)
 
 
@@ -109,7 +115,7 @@ async def search_batch(
     tags=["events"],
     status_code=202,
     dependencies=[Depends(require_json)],
-    responses={code: {"model": Problem, "description": PROBLEMS[code]} for code in (400, 413, 415, 422, 503)},
+    responses=_problems(400, 413, 415, 422, 503),
 )
 async def add_event(
     body: EventRequest,
@@ -120,8 +126,8 @@ async def add_event(
     request_id: RequestId,
 ) -> EventResponse:
     """Take note of a click, a cart or a purchase; answered when it is on the disk."""
-    caller = identify(request, response, body.user_id)
-    await service.events.append({**body.model_dump(), "anonymous_id": caller.anonymous_id})
+    browser = anonymous_id(request, response, is_needed=body.user_id is None)
+    await service.events.append({**body.model_dump(), "anonymous_id": browser})
     metrics.events.labels(body.type).inc()
     return EventResponse(request_id=request_id)
 
@@ -141,14 +147,12 @@ async def experiments(service: ServiceDep) -> ExperimentsResponse:
 
 
 async def _search_each(
-    service: Service, searches: list[SearchRequest], caller: Caller, request_id: str
+    service: Service, searches: list[SearchRequest], browser: str, request_id: str
 ) -> list[SearchResponse | Problem]:
     """Search side by side, so that the device gets one batch."""
     return await asyncio.gather(
         *(
-            _answer_or_problem(
-                service, search, Caller(search.user_id, caller.anonymous_id), f"{request_id}-{n}"
-            )
+            _answer_or_problem(service, search, Caller(search.user_id, browser), f"{request_id}-{n}")
             for n, search in enumerate(searches)
         )
     )

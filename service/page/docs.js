@@ -3,5 +3,6 @@ SwaggerUIBundle({
   dom_id: "#docs",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
+  validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
 });

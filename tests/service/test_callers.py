@@ -29,8 +29,12 @@ def test_the_cookie_is_out_of_reach_for_scripts(running: Any) -> None:
 
 
 def test_a_user_of_the_shop_needs_no_cookie(running: Any) -> None:
-    response = httpx.post(f"{running.url}/v1/search", json={"query": "red", "user_id": "ada"})
-    assert "set-cookie" not in response.headers
+    search = {"query": "red", "user_id": "ada"}
+    event = {"request_id": "r", "type": "click", "item_id": "i1", "user_id": "ada"}
+    for path, body in [("search", search), ("search/batch", {"searches": [search]}), ("events", event)]:
+        response = httpx.post(f"{running.url}/v1/{path}", json=body)
+        assert response.is_success
+        assert "set-cookie" not in response.headers
 
 
 @pytest.mark.parametrize("value", ["", "x" * 3000, "not-ours", "../../etc"])
