@@ -18,6 +18,7 @@ from rich.table import Table
 from sid.errors import RadsearchError
 
 VARIANTS = ("sft", "rad-dpo")
+SFT_EPOCHS, RAD_DPO_EPOCHS = 4, 1  # enough for the demo's shop; the objectives' own are more
 READY_TIMEOUT_S = 60
 EXAMPLE_QUERY = "red running shoes size 42"
 METRICS = ("NDCG@10", "Item Recall@10", "Item MRR", "SID Recall@64", "Hallucination rate")
@@ -88,17 +89,20 @@ def plan(directory: Path, items: int, seed: int) -> list[Step]:
             ),
             data,
         ),
-        Step("Semantic IDs", ("sids", "--data", str(data), *common), data / "sids.npz"),
+        Step("Semantic IDs", ("sids", "--data", str(data), *common), data / "sids.json"),
         Step(
             "Teach the decoder to write SIDs",
-            ("train", "--data", str(data), "--objective", "sft", *common, "--out", str(sft)),
+            (
+                *("train", "--data", str(data), "--objective", "sft", "--epochs", str(SFT_EPOCHS)),
+                *(*common, "--out", str(sft)),
+            ),
             sft,
         ),
         Step(
             "Align it to what users chose",
             (
                 *("train", "--data", str(data), "--objective", "rad-dpo", "--from", str(sft)),
-                *(*common, "--out", str(rad)),
+                *("--epochs", str(RAD_DPO_EPOCHS), *common, "--out", str(rad)),
             ),
             rad,
         ),
