@@ -20,7 +20,13 @@ from sid.errors import RadsearchError
 VARIANTS = ("sft", "rad-dpo")
 SFT_EPOCHS, RAD_DPO_EPOCHS = 4, 1  # enough for the demo's shop; the objectives' own are more
 READY_TIMEOUT_S = 60
-EXAMPLE_QUERY = "red running shoes size 42"
+EXAMPLE_QUERIES = (
+    "red running shoes size 42",
+    "wireless earbuds black",
+    "grey sofa 3 seater",
+    "gluten free pasta",
+    "womens perfume 50 ml",
+)
 METRICS = ("NDCG@10", "Item Recall@10", "Item MRR", "SID Recall@64", "Hallucination rate")
 
 
@@ -167,18 +173,23 @@ def _quality(directory: Path) -> Table:
     """What ``evaluate`` measured for each variant, side by side."""
     table = Table(title="Held-out queries, judged by the shop's true relevance", title_justify="left")
     table.add_column("")
-    for metric in METRICS:
-        table.add_column(metric, justify="right")
+    columns = []
     for name in VARIANTS:
+        table.add_column(name, justify="right")
         report = json.loads((directory / name / "metrics.json").read_text(encoding="utf-8"))
-        values = [report["metrics"][metric] for metric in METRICS]
-        table.add_row(name, *(f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in values))
+        columns.append(report["metrics"])
+    for metric in METRICS:
+        intervals = [column[metric] for column in columns]
+        table.add_row(metric, *(f"{i['mean']:.3f} [{i['low']:.3f}, {i['high']:.3f}]" for i in intervals))
     return table
 
 
 def _serve(directory: Path, features: Path, port: int, console: Console) -> int:
     """Serve both bundles until interrupted; show one answered request when ready."""
-    arguments = ["serve", "--experiments", str(features), "--port", str(port)]
+    arguments = ["serve", "--experiments", str(features), "--event-log", str(directory / "events")]
+    arguments += ["--port", str(port)]
+    for query in EXAMPLE_QUERIES:
+        arguments += ["--example", query]
     for name in VARIANTS:
         arguments += ["--bundle", f"{name}={directory / 'bundles' / name}"]
     console.print(f"[bold]Serve both variants[/bold]\n  [dim]$ {shlex.join(['radsearch', *arguments])}[/dim]")
@@ -205,13 +216,15 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
 def _show_request(port: int, console: Console) -> None:
     """Ask one question, print the answer's top and how to ask it again."""
     url = f"http://127.0.0.1:{port}"
-    body = json.dumps({"query": EXAMPLE_QUERY, "k": 5, "user_id": "ada"})
+    body = json.dumps({"query": EXAMPLE_QUERIES[0], "k": 5, "user_id": "ada"})
     request = urllib.request.Request(
         f"{url}/v1/search", body.encode(), {"Content-Type": "application/json"}, method="POST"
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         answer = json.load(response)
-    console.print(f"\n[bold]{EXAMPLE_QUERY}[/bold] → variant {answer['variant']}, {answer['timings_ms']}")
+    console.print(
+        f"\n[bold]{EXAMPLE_QUERIES[0]}[/bold] → variant {answer['variant']}, {answer['timings_ms']}"
+    )
     for item in answer["items"]:
         console.print(f"  {item['score']:7.3f}  {item['title']}", markup=False)
     command = f"curl -s {url}/v1/search -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -68,7 +68,7 @@ def test_the_whole_path_runs_at_a_small_scale(tmp_path: Path) -> None:
     for name in VARIANTS:
         manifest = Manifest.read(directory / "bundles" / name)
         assert manifest.name == name
-        assert "NDCG@10" in manifest.metrics["evaluation"]
+        assert "NDCG@10" in manifest.metrics["evaluation"]["metrics"]
     again = subprocess.run(command, env=few_steps, capture_output=True, text=True, check=False)
     assert again.stdout.count("done before") == 9
     steps = json.loads((directory / "steps.json").read_text(encoding="utf-8"))
