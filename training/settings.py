@@ -123,7 +123,7 @@ class TrainSettings(BaseSettings):
     sampled_items: int = Field(default=1024, ge=1)
     """Items drawn from the catalogue per step that query vectors are contrasted with."""
 
-    save_every: int = Field(default=500, ge=1)
+    save_every: int = Field(default=200, ge=1)
     """Steps between two saves to resume from."""
 
     seed: int = Field(default=0, ge=0)

@@ -17,7 +17,7 @@ from training.distributed import World
 from training.objectives import Loss
 from training.precision import Precision, autocast, float32_products
 from training.progress import progress_bar
-from training.run_state import RunState, load_run, save_run
+from training.run_state import RunState, discard_run, load_run, save_run
 from training.step import TrainingStep
 
 RECORDS = 100  # losses kept of a run, evenly spaced
@@ -46,7 +46,7 @@ class OptimizerSettings:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    save_every: int = 500
+    save_every: int = 200
     precision: Precision = "fast"
 
 
@@ -88,6 +88,8 @@ def fit(run: Run, world: World, resume: bool = False) -> RunState:
     state = RunState(0, 0.0, [], run.settings)
     if resume:
         state = load_run(run.state, run.settings, module, optimizer)
+    elif world.leads:
+        discard_run(run.state)
     forward: nn.Module = module
     if world.size > 1:
         forward = DistributedDataParallel(module, forward_sync_buffers=False)
@@ -99,15 +101,10 @@ def fit(run: Run, world: World, resume: bool = False) -> RunState:
         float32_products(settings.precision),
     ):
         for step in range(state.step, settings.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(step, settings)
             batch = run.batches.at(step).share(world.rank, world.size).to(world.device)
             with autocast(settings.precision, world.device):
                 loss: Loss = forward(batch)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss.value)
-            nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
-            optimizer.step()
+            descend(loss.value, optimizer, settings, step)
             recent.add(loss.figures)
             done, seconds = step + 1, time.perf_counter() - started
             if done % math.ceil(settings.steps / RECORDS) == 0 or done == settings.steps:
@@ -116,6 +113,17 @@ def fit(run: Run, world: World, resume: bool = False) -> RunState:
             if world.leads and done % settings.save_every == 0 and done < settings.steps:
                 save_run(run.state, RunState(done, seconds, history, run.settings), module, optimizer)
     return RunState(settings.steps, time.perf_counter() - started, history, run.settings)
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, step: int) -> None:
+    """Move the weights against the clipped gradient of a loss, at the learning rate of the step."""
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * schedule(step, settings)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+    optimizer.step()
 
 
 def make_optimizer(module: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ from training.batches import Batch, Batches
 from training.checkpoint import CheckpointError
 from training.dataset import Dataset
 from training.distributed import DeviceError, World, joined_world
+from training.precision import float32_products
 from training.run_state import RunState
 from training.settings import make_objective, read_settings
 from training.train import TrainRequest, plan, starting_decoder
@@ -118,6 +119,24 @@ def test_resuming_needs_a_run_and_its_settings(session_dataset: Dataset, tmp_pat
     other = make_run(session_dataset, tmp_path / "out", learning_rate=0.02)
     with pytest.raises(CheckpointError, match=r"learning_rate = 0\.01, now it is 0\.02"):
         fit(other, ALONE, resume=True)
+
+
+def test_a_new_run_forgets_the_unfinished_one(session_dataset: Dataset, tmp_path: Path) -> None:
+    cut_off(make_run(session_dataset, tmp_path / "out", save_every=7))
+    cut_off(make_run(session_dataset, tmp_path / "out", save_every=2))
+    run = make_run(session_dataset, tmp_path / "out", save_every=2)
+    assert [entry.name for entry in run.state.iterdir()] == ["step-000000008"]
+    fit(run, ALONE, resume=True)
+
+
+def test_products_are_set_back_to_what_they_were() -> None:
+    before = torch.get_float32_matmul_precision()
+    inside = []
+    for precision in ("fast", "full"):
+        with float32_products(precision):
+            inside.append(torch.get_float32_matmul_precision())
+    assert inside == ["medium", "highest"]
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(session_dataset: Dataset, tmp_path: Path) -> None:
