@@ -114,13 +114,13 @@ class TrainSettings(BaseSettings):
     max_negatives: int = Field(default=3, ge=1)
     """Negatives of a session per step, drawn likewise."""
 
-    vector_weight: float = Field(default=0.5, ge=0)
+    vector_weight: float = Field(default=2.0, ge=0)
     """Of the query vector's loss beside the objective's."""
 
     temperature: float = Field(default=0.05, gt=0)
     """Of the query vector's softmax over items."""
 
-    sampled_items: int = Field(default=1024, ge=1)
+    sampled_items: int = Field(default=4096, ge=1)
     """Items drawn from the catalogue per step that query vectors are contrasted with."""
 
     save_every: int = Field(default=200, ge=1)
