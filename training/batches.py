@@ -31,7 +31,7 @@ class BatchSettings:
     batch_size: int = 256
     max_positives: int = 4
     max_negatives: int = 3
-    sampled_items: int = 1024
+    sampled_items: int = 4096
     seed: int = 0
 
 

@@ -25,7 +25,7 @@ class QueryVectorSettings:
         temperature: of its softmax over items.
     """
 
-    weight: float = 0.5
+    weight: float = 2.0
     temperature: float = 0.05
 
 

@@ -1,6 +1,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -78,11 +79,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 
 
 def test_training_lowers_the_loss(session_dataset: Dataset, tmp_path: Path) -> None:
-    state = fit(make_run(session_dataset, tmp_path / "out", steps=150), ALONE)
-    first, last = state.history[0], state.history[-1]
-    assert last["sft"] < 0.8 * first["sft"]
-    assert last["query vector"] < first["query vector"]
-    assert last["step"] == 150
+    state = fit(make_run(session_dataset, tmp_path / "out", steps=300), ALONE)
+    # Single steps of ten examples are noisy; ten records are thirty steps.
+    for figure in ("sft", "query vector"):
+        losses = [record[figure] for record in state.history]
+        assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:10])
+    assert state.history[-1]["step"] == 300
 
 
 def test_preferred_items_come_to_win(session_dataset: Dataset, tmp_path: Path) -> None:

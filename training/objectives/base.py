@@ -73,7 +73,7 @@ class Objective(nn.Module, ABC, Generic[S]):
     uses_ends: ClassVar[bool] = False
     uses_reference: ClassVar[bool] = False
     epochs: ClassVar[float] = 3.0
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-4
 
     def __init__(self, settings: S) -> None:
         super().__init__()
