@@ -18,10 +18,10 @@ from rich.table import Table
 from sid.errors import RadsearchError
 
 VARIANTS = ("sft", "rad-dpo")
-SFT_EPOCHS, RAD_DPO_EPOCHS = 3, 1  # enough for the demo's shop; the objectives' own are more
+SFT_EPOCHS, RAD_DPO_EPOCHS = 6, 1  # enough for the demo's shop; the objectives' own are more
 READY_TIMEOUT_S = 60
 EXAMPLE_QUERIES = (
-    "red running shoes size 42",
+    "red running shoes size 44",
     "wireless earbuds black",
     "grey sofa 3 seater",
     "gluten free pasta",
