@@ -25,8 +25,8 @@ class QueryVectorSettings:
         temperature: of its softmax over items.
     """
 
-    weight: float = 2.0
-    temperature: float = 0.05
+    weight: float
+    temperature: float
 
 
 class TrainingStep(nn.Module):
