@@ -1,6 +1,7 @@
 """Measure a decoder on held-out queries: does it find the right SIDs, and are the right items on top?"""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from training.data.splits import Split
 from training.dataset import Dataset
 from training.metrics import (
     Interval,
+    PerQuery,
     hallucination_values,
     intervals,
     item_values,
@@ -52,6 +54,19 @@ class Evaluation:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class JudgedQueries:
+    """Queries with a relevant item.
+
+    Attributes:
+        grades: query → {item row: grade}.
+        n_without_relevant: queries of the split that have none.
+    """
+
+    grades: dict[str, dict[int, float]]
+    n_without_relevant: int
+
+
 def evaluate(
     decoder: Decoder,
     dataset: Dataset,
@@ -79,7 +94,26 @@ def evaluate(
         EvaluationError: if the decoder was trained on other data, or no query has a relevant item.
     """
     started = time.perf_counter()
-    _check_fit(decoder, dataset)
+    judged = judged_queries(dataset, split, max_queries, seed)
+    values = per_query_values(decoder, dataset, ordering, judged.grades, beam_width, track)
+    return Evaluation(
+        split=split,
+        beam_width=beam_width,
+        n_queries=len(judged.grades),
+        n_without_relevant=judged.n_without_relevant,
+        seconds=time.perf_counter() - started,
+        metrics=intervals(values, seed),
+    )
+
+
+def judged_queries(
+    dataset: Dataset, split: Split, max_queries: int | None = None, seed: int = 0
+) -> JudgedQueries:
+    """Take the queries of a split that can be judged, all of them or a sample; arguments as above.
+
+    Raises:
+        EvaluationError: if no query has a relevant item.
+    """
     grades = dataset.relevance(split)
     relevant = relevant_items(grades, dataset.positive_from)
     if not relevant:
@@ -87,7 +121,31 @@ def evaluate(
             f"{dataset.path} has no {split} query with a relevant item; try another --split"
         )
     queries = sample(list(relevant), max_queries, seed)
+    return JudgedQueries({query: grades[query] for query in queries}, len(grades) - len(relevant))
 
+
+def per_query_values(
+    decoder: Decoder,
+    dataset: Dataset,
+    ordering: OrderingWeights,
+    grades: Mapping[str, Mapping[int, float]],
+    beam_width: int,
+    track: Track = list,
+) -> PerQuery:
+    """Every metric of every query.
+
+    Args:
+        decoder, dataset, ordering, beam_width, track: as in :func:`evaluate`.
+        grades: query → {item row: grade}; each query has a relevant item.
+
+    Returns:
+        Per metric, float64 [n_queries], in the order of ``grades``.
+
+    Raises:
+        EvaluationError: if the decoder was trained on other data.
+    """
+    _check_fit(decoder, dataset)
+    queries, relevant = list(grades), relevant_items(grades, dataset.positive_from)
     device = decoder.item_head.weight.device
     trie = TrieTree.from_trie(Trie.from_table(dataset.sids), device)
     constrained = partial(constrained_search, decoder, trie=trie, beam_width=beam_width)
@@ -103,20 +161,12 @@ def evaluate(
         for query, candidates in zip(queries, gather_candidates(decoder, dataset, beams), strict=True)
     }
     leaf_of_item = dataset.sids.leaf_of_item()
-    relevant_sids = {query: set(leaf_of_item[relevant[query]].tolist()) for query in queries}
-    values = {
+    relevant_sids = {query: set(leaf_of_item[items].tolist()) for query, items in relevant.items()}
+    return {
         **sid_values(ranked_sids, relevant_sids, beam_width),
-        **item_values(ranked_items, {query: grades[query] for query in queries}, dataset.positive_from),
+        **item_values(ranked_items, grades, dataset.positive_from),
         **hallucination_values(free_beams.sids.numpy(), dataset.sids),
     }
-    return Evaluation(
-        split=split,
-        beam_width=beam_width,
-        n_queries=len(queries),
-        n_without_relevant=len(grades) - len(relevant),
-        seconds=time.perf_counter() - started,
-        metrics=intervals(values, seed),
-    )
 
 
 def _check_fit(decoder: Decoder, dataset: Dataset) -> None:
