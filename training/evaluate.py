@@ -132,11 +132,7 @@ def per_query_values(
     beam_width: int,
     track: Track = list,
 ) -> PerQuery:
-    """Every metric of every query.
-
-    Args:
-        decoder, dataset, ordering, beam_width, track: as in :func:`evaluate`.
-        grades: query → {item row: grade}; each query has a relevant item.
+    """Every metric of every query; arguments as in :func:`evaluate`, with the grades of its queries.
 
     Returns:
         Per metric, float64 [n_queries], in the order of ``grades``.
