@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,7 +20,7 @@ from sid.errors import RadsearchError
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command's function lives, which extra it needs, and its line in the list of commands."""
+    """Where a command's function or group lives, the extra it needs, its line in the list of commands."""
 
     module: str
     extra: str
@@ -37,7 +38,7 @@ COMMANDS = {
     "export": Command("model_export.commands", "train,cpu", "Prove a checkpoint's graph and write a bundle."),
     "serve": Command("service.commands", "cpu", "Answer queries over HTTP."),
     "loadtest": Command("loadtest.commands", "loadtest", "Load a server and judge its latencies."),
-    "bench": Command("benchmarks.commands", "train,dev", "Measure baselines and speed side by side."),
+    "bench": Command("benchmarks.commands", "train,bench", "Measure baselines and speed side by side."),
     "demo": Command("radsearch.demo", "train,cpu", "From nothing to a served answer, on a synthetic shop."),
 }
 
@@ -53,8 +54,11 @@ def build(argv: list[str]) -> typer.Typer:
     )
     app.callback()(_group)
     for name, command in COMMANDS.items():
-        named = argv[:1] == [name]
-        app.command(name, help=None if named else command.summary)(_load(name) if named else _not_named)
+        loaded = _load(name) if argv[:1] == [name] else None
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name)
+        else:
+            app.command(name, help=None if loaded else command.summary)(loaded or _not_named)
     return app
 
 
@@ -69,7 +73,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _load(name: str) -> Callable[..., None]:
+def _load(name: str) -> typer.Typer | Callable[..., None]:
     command = COMMANDS[name]
     try:
         module = importlib.import_module(command.module)
@@ -78,7 +82,10 @@ def _load(name: str) -> Callable[..., None]:
             f"'radsearch {name}' needs the package {error.name!r}; "
             f"install it with: pip install 'radsearch[{command.extra}]'"
         ) from error
-    function: Callable[..., None] = getattr(module, name)
+    loaded: Any = getattr(module, name)
+    if isinstance(loaded, typer.Typer):
+        return loaded
+    function: Callable[..., None] = loaded
     return function
 
 

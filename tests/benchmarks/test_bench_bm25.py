@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from rich.progress import Progress
 from typer.testing import CliRunner
 
@@ -24,9 +23,6 @@ JUDGMENTS = (
     ("umbrella", 5, 1, "test"),
     ("steel pan", 4, 3, "train"),
 )
-
-app = typer.Typer()
-app.command()(bench)
 
 
 @pytest.fixture
@@ -63,14 +59,14 @@ def test_a_split_without_queries_is_refused(data: Path) -> None:
 
 
 def test_the_command_prints_a_table_for_people(data: Path) -> None:
-    result = CliRunner().invoke(app, ["bm25", "--data", str(data)])
+    result = CliRunner().invoke(bench, ["bm25", "--data", str(data)])
     assert result.exit_code == 0, result.output
     assert "Item Recall@10" in result.stdout
     assert "2 test queries" in result.stdout
 
 
 def test_the_command_prints_one_object_for_machines(data: Path) -> None:
-    result = CliRunner().invoke(app, ["bm25", "--data", str(data), "--split", "train", "--json"])
+    result = CliRunner().invoke(bench, ["bm25", "--data", str(data), "--split", "train", "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert (printed["benchmark"], printed["split"], printed["n_queries"]) == ("bm25", "train", 1)
