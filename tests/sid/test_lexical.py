@@ -1,0 +1,82 @@
+"""BM25 over some items, held against bm25s over all of them."""
+
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid import SidError
+from sid.lexical import K1, B, LexicalIndex, singular, singulars_of
+
+WORDS = ("drill", "drills", "Bits", "box", "boxes", "red", "the", "9", "Étagère")
+texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=12)
+
+
+@given(texts, st.lists(st.sampled_from((*WORDS, "unknown")), max_size=5).map(" ".join), st.randoms())
+def test_scores_are_those_of_bm25s(catalogue: list[str], query: str, random: object) -> None:
+    index = LexicalIndex.from_texts(catalogue)
+    words = [word for word in singulars_of(query) if word in index.words]
+    items = np.asarray([row for row in range(len(catalogue)) if random.random() < 0.7])  # type: ignore[attr-defined]
+    found = index.scores(index.query(query), items.astype(np.int32))
+    assert found.dtype == np.float32
+    if not words:
+        assert not found.any()
+        return
+    oracle = bm25s.BM25(k1=K1, b=B, method="lucene")
+    oracle.index([singulars_of(text) for text in catalogue], show_progress=False)
+    np.testing.assert_allclose(found, oracle.get_scores(words)[items.astype(int)], rtol=1e-5, atol=1e-6)
+
+
+def test_a_word_asked_twice_counts_twice() -> None:
+    index = LexicalIndex.from_texts(["red drill", "blue drill"])
+    rows = np.arange(2)
+    once, twice = (index.scores(index.query(query), rows) for query in ("red", "red reds"))
+    np.testing.assert_allclose(twice, 2 * once)
+
+
+def test_items_may_repeat_and_stand_in_any_order() -> None:
+    index = LexicalIndex.from_texts(["red drill", "", "blue saw"])
+    scores = index.scores(index.query("saw red"), np.array([2, 0, 1, 2]))
+    assert scores[0] == scores[3] > 0
+    assert scores[1] > 0
+    assert scores[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("batteries", "battery"), ("boxes", "boxe"), ("glass", "glass"), ("drills", "drill"), ("bus", "bus")],
+)
+def test_singular(word: str, expected: str) -> None:
+    assert singular(word) == expected
+
+
+@given(texts)
+def test_what_is_saved_is_read_back(catalogue: list[str]) -> None:
+    import tempfile
+
+    index = LexicalIndex.from_texts(catalogue)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "lexical.npz"
+        index.save(path)
+        loaded = LexicalIndex.load(path)
+    assert loaded.words == index.words
+    for name in ("indptr", "columns", "weights"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(index, name))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lexical.npz"
+    np.savez(path, words=np.zeros(1, np.uint8))
+    with pytest.raises(SidError, match="holds no lexical index"):
+        LexicalIndex.load(path)
+
+
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    index = LexicalIndex.from_texts(["red drill"])
+    path = tmp_path / "lexical.npz"
+    LexicalIndex(index.words, index.indptr, index.columns + 2, index.weights).save(path)
+    with pytest.raises(SidError, match="outside the vocabulary"):
+        LexicalIndex.load(path)
