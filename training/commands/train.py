@@ -16,7 +16,9 @@ from training.train import train as train_decoder
 def train(
     data: Annotated[Path, typer.Option(help="Data directory, with SIDs.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write; an older one is replaced.")],
-    objective: Annotated[str, typer.Option(help="sft, rad-dpo or dpo.")] = "sft",
+    objective: Annotated[
+        str, typer.Option(help="sft, rad-dpo, dpo, simpo, orpo, s-dpo, cal-dpo, beta-dpo or tdpo.")
+    ] = "sft",
     parent: Annotated[Path | None, typer.Option("--from", help="Checkpoint to start from.")] = None,
     init_from: Annotated[Path | None, typer.Option(help="Qwen3 model to take weights from.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,

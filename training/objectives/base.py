@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.packing import Scores
@@ -34,6 +36,27 @@ class Candidates:
     def split(self, per_candidate: Tensor) -> tuple[Tensor, Tensor]:
         """Part [B, C, …] into that of the positives [B, P, …] and of the negatives [B, N, …]."""
         return per_candidate[:, : self.n_positives], per_candidate[:, self.n_positives :]
+
+    def margins(self, per_candidate: Tensor) -> Tensor:
+        """How far each positive is above each negative: [B, C] → [B, P, N]."""
+        positives, negatives = self.split(per_candidate)
+        return positives[:, :, None] - negatives[:, None]
+
+    def compared(self) -> Scores:
+        """The reference's scores.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.reference is None:
+            raise ValueError(
+                "the objective compares with the decoder it started from; give the reference's scores"
+            )
+        return self.reference
+
+    def log_ratios(self) -> Tensor:
+        """Over all its codes, log π(y|x) / π_ref(y|x) of every candidate: float [B, C]."""
+        return (self.policy.log_probs - self.compared().log_probs).sum(-1)
 
     def shared_prefixes(self) -> Tensor:
         """Mark the codes that each negative shares with each positive from the front, bool [B, P, N, L]."""
@@ -101,3 +124,45 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average over the last axis where the mask is true; 0 where it is nowhere: [..., n] → [...]."""
     total = torch.where(mask, values, 0.0).sum(-1)
     return total / mask.sum(-1).clamp(min=1)
+
+
+def masked_logsumexp(exponents: Tensor, mask: Tensor) -> Tensor:
+    """Log-sum-exp over the last axis where the mask is true: [..., n] → [...].
+
+    Finite, and of no meaning, where it is nowhere, so that such a row has no NaN in its gradient.
+    """
+    return torch.logsumexp(torch.where(mask, exponents, -1e30), dim=-1)
+
+
+def logistic_loss(margins: Tensor, pairs: Tensor) -> Tensor:
+    """−mean log σ(margin) over a session's pairs, each by itself (Bradley-Terry).
+
+    Args:
+        margins: of positives over negatives, float [B, P, N].
+        pairs: bool [B, P, N]; false pairs are left out.
+
+    Returns:
+        float [B]; 0 for a session without a pair.
+    """
+    return -masked_mean(F.logsigmoid(margins).flatten(1), pairs.flatten(1))
+
+
+def pairs_won(margins: Tensor, pairs: Tensor) -> Tensor:
+    """Share of a batch's pairs whose positive is above the negative, a scalar; arguments as above."""
+    return masked_mean((margins.detach() > 0).float().flatten(), pairs.flatten())
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Put the processes' tensors, equal in shape, after one another: [B, …] → [processes · B, …]."""
+    if not dist.is_initialized():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
+def own_part(of_all: Tensor) -> Tensor:
+    """This process's part of what :func:`gathered` gave: [processes · B, …] → [B, …]."""
+    if not dist.is_initialized():
+        return of_all
+    return of_all.chunk(dist.get_world_size())[dist.get_rank()]

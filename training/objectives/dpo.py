@@ -1,13 +1,14 @@
-"""DPO (Rafailov et al., 2023): every positive against every negative, relative to the starting decoder."""
+"""DPO (Rafailov et al., 2023, arXiv 2305.18290): every positive against every negative.
+
+Both are taken relative to the decoder that training started from.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from training.objectives.base import Candidates, Loss, Objective, masked_mean
+from training.objectives.base import Candidates, Loss, Objective, logistic_loss, pairs_won
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,12 @@ class Dpo(Objective[DpoSettings]):
 
     def forward(self, candidates: Candidates) -> Loss:
         """Average the sessions' losses."""
-        if candidates.reference is None:
-            raise ValueError("DPO compares with the decoder it started from; give the reference's scores")
-        ratios = (candidates.policy.log_probs - candidates.reference.log_probs).sum(-1)
-        positives, negatives = candidates.split(ratios)
-        pairs = candidates.pairs()
-        margins = positives[:, :, None] - negatives[:, None]
+        margins, pairs = candidates.margins(candidates.log_ratios()), candidates.pairs()
         loss = dpo_loss(margins, pairs, self.settings.beta).mean()
-        won = masked_mean((margins.detach() > 0).float().flatten(), pairs.flatten())
-        return Loss(loss, {"preference": loss.detach(), "pairs won": won})
+        return Loss(loss, {"preference": loss.detach(), "pairs won": pairs_won(margins, pairs)})
 
 
-def dpo_loss(margins: Tensor, pairs: Tensor, beta: float) -> Tensor:
+def dpo_loss(margins: Tensor, pairs: Tensor, beta: float | Tensor) -> Tensor:
     """−mean log σ(β · (log π/π_ref (p) − log π/π_ref (n))).
 
     Args:
@@ -51,4 +46,4 @@ def dpo_loss(margins: Tensor, pairs: Tensor, beta: float) -> Tensor:
     Returns:
         float [B]; 0 for a session without a pair.
     """
-    return -masked_mean(F.logsigmoid(beta * margins).flatten(1), torch.flatten(pairs, 1))
+    return logistic_loss(beta * margins, pairs)

@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.objectives.base import Candidates, Loss, Objective, masked_mean
+from training.objectives.base import (
+    Candidates,
+    Loss,
+    Objective,
+    gathered,
+    logistic_loss,
+    masked_logsumexp,
+    masked_mean,
+    pairs_won,
+)
 from training.objectives.sft import sft_loss
+from training.objectives.simpo import reward
 
 WINDOW = 4096  # similarities that RDRW remembers
 LEAST_WEIGHT = 0.5  # of a negative above the upper quantile
@@ -75,13 +84,13 @@ class RadDpo(Objective[RadDpoSettings]):
 
         preference = self._preference(margins, weights, pairs)
         sft = sft_loss(positives, present).mean()
-        won = masked_mean((margins.detach() > 0).float().flatten(), pairs.flatten())
+        won = pairs_won(margins, pairs)
         figures = {"preference": preference.detach(), "sft": sft.detach(), "pairs won": won}
         return Loss(preference + self.settings.sft_weight * sft, figures)
 
     def _preference(self, margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
         if not self.settings.mlgc:
-            return pairwise(margins, weights, pairs).mean()
+            return logistic_loss(weights * margins, pairs).mean()
         listwise = published if self.settings.listwise == "published" else calibrated
         return multi_label_contrast(listwise(margins, weights, pairs), pairs.any(-1)).mean()
 
@@ -100,9 +109,7 @@ class RadDpo(Objective[RadDpoSettings]):
 
     def _remember(self, similarity: Tensor, pairs: Tensor) -> None:
         """Put the pairs' similarities, those of all processes, in place of the oldest."""
-        if dist.is_initialized():
-            similarity, pairs = _gather(similarity), _gather(pairs)
-        newest = similarity[pairs][-WINDOW:]
+        newest = gathered(similarity)[gathered(pairs)][-WINDOW:]
         places = (self.seen + torch.arange(len(newest), device=newest.device)) % WINDOW
         self.similarities[places] = newest
         self.seen += len(newest)
@@ -116,11 +123,6 @@ def detach_shared_prefix(log_probs: Tensor, shared: Tensor) -> Tensor:
         shared: as in ``Candidates.shared_prefixes``, bool [..., L].
     """
     return torch.where(shared, log_probs.detach(), log_probs)
-
-
-def reward(log_probs: Tensor, beta: float) -> Tensor:
-    """r(y) = (β/|y|) Σ_t log π(y_t | x, y_<t): float [..., L] → [...]."""
-    return beta * log_probs.mean(-1)
 
 
 def similarity_weights(similarity: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ def published(margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
     Returns:
         float [B, P]; finite, and of no meaning where a positive has no pair.
     """
-    return torch.logsumexp(_only(weights * margins, pairs), dim=-1)
+    return masked_logsumexp(weights * margins, pairs)
 
 
 def calibrated(margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ def calibrated(margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
     Arguments and result as in :func:`published`; n is the number of the positive's pairs.
     """
     count = pairs.sum(-1).clamp(min=1).to(margins.dtype)
-    return count.log() - torch.logsumexp(_only(weights.log() - margins, pairs), dim=-1)
+    return count.log() - masked_logsumexp(weights.log() - margins, pairs)
 
 
 def multi_label_contrast(z: Tensor, present: Tensor) -> Tensor:
@@ -163,19 +165,3 @@ def multi_label_contrast(z: Tensor, present: Tensor) -> Tensor:
         float [B]; 0 for a session without a pair.
     """
     return -masked_mean(F.logsigmoid(z), present)
-
-
-def pairwise(margins: Tensor, weights: Tensor, pairs: Tensor) -> Tensor:
-    """Without MLGC: every pair by itself, −mean log σ(w · (r(p) − r(n))); arguments as above, float [B]."""
-    return -masked_mean(F.logsigmoid(weights * margins).flatten(1), pairs.flatten(1))
-
-
-def _only(exponents: Tensor, pairs: Tensor) -> Tensor:
-    """Leave pairs out of a log-sum-exp; finite, so that a row without pairs has no NaN in its gradient."""
-    return torch.where(pairs, exponents, -1e30)
-
-
-def _gather(tensor: Tensor) -> Tensor:
-    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
