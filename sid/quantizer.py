@@ -20,9 +20,12 @@ class ResidualQuantizer:
 
     Attributes:
         codebooks: L ≥ 1 arrays, float32 [V_l, d].
+        biases: what is added to the squared distance from each centroid, L arrays, float32 [V_l]; none where
+            the codebooks were trained without balance.
     """
 
     codebooks: tuple[Vectors, ...]
+    biases: tuple[Vectors, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.codebooks:
@@ -30,6 +33,9 @@ class ResidualQuantizer:
         shapes = [codebook.shape for codebook in self.codebooks]
         if any(len(shape) != 2 or 0 in shape or shape[1] != shapes[0][-1] for shape in shapes):
             raise ValueError(f"codebooks have shapes {shapes}, expected [V_l, d] with one d and no 0")
+        if self.biases and [bias.shape for bias in self.biases] != [shape[:1] for shape in shapes]:
+            given = [bias.shape for bias in self.biases]
+            raise ValueError(f"biases have shapes {given}, codebooks {shapes}; each centroid needs one bias")
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -42,7 +48,7 @@ class ResidualQuantizer:
         return int(self.codebooks[0].shape[1])
 
     def encode(self, vectors: Vectors) -> NDArray[np.int32]:
-        """Assign SIDs greedily: at each level the centroid nearest to the residual.
+        """Assign SIDs greedily: at each level the centroid nearest to the residual, biases included.
 
         Args:
             vectors: float32 [n, d], finite.
@@ -60,7 +66,8 @@ class ResidualQuantizer:
         residuals = vectors.astype(np.float32, copy=True)
         codes = np.empty((len(vectors), len(self.codebooks)), dtype=np.int32)
         for level, codebook in enumerate(self.codebooks):
-            codes[:, level] = nearest_centroids(residuals, codebook)
+            bias = self.biases[level] if self.biases else None
+            codes[:, level] = nearest_centroids(residuals, codebook, bias)
             residuals -= codebook[codes[:, level]]
         return codes
 
@@ -72,36 +79,48 @@ class ResidualQuantizer:
         return vectors
 
     def save(self, path: Path) -> None:
-        """Write the codebooks as an ``.npz``."""
+        """Write codebooks and biases as an ``.npz``."""
         arrays = {f"level_{level}": codebook for level, codebook in enumerate(self.codebooks)}
+        arrays |= {f"bias_{level}": bias for level, bias in enumerate(self.biases)}
         np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types the flag allow_pickle into **kwds
 
     @classmethod
     def load(cls, path: Path) -> "ResidualQuantizer":
-        """Read codebooks written by :meth:`save`; never unpickles.
+        """Read what :meth:`save` wrote, with biases or without; never unpickles.
 
         Raises:
             SidError: if the file is missing, damaged, or holds something else.
         """
         arrays = read_arrays(path)
+        n_biases = sum(name.startswith("bias_") for name in arrays)
         try:
-            return cls(tuple(arrays[f"level_{level}"] for level in range(len(arrays))))
+            return cls(
+                tuple(arrays[f"level_{level}"] for level in range(len(arrays) - n_biases)),
+                tuple(arrays[f"bias_{level}"] for level in range(n_biases)),
+            )
         except (KeyError, ValueError) as error:
             raise SidError(f"{path} holds no codebooks ({error}); write it with 'radsearch sids'") from error
 
 
-def nearest_centroids(vectors: Vectors, codebook: Vectors) -> NDArray[np.int32]:
-    """Find each vector's nearest centroid by Euclidean distance; the first of equals.
+def nearest_centroids(vectors: Vectors, codebook: Vectors, bias: Vectors | None = None) -> NDArray[np.int32]:
+    """Find each vector's nearest centroid, the one with the least |x − c|² + bias; the first of equals.
+
+    Without a bias the centroids' cells are a Voronoi diagram, with one a power diagram, whose cells can hold
+    any wanted numbers of vectors (Aurenhammer, Hoffmann, Aronov: "Minkowski-type theorems and least-squares
+    clustering", Algorithmica 20, 1998).
 
     Args:
         vectors: float32 [n, d].
         codebook: float32 [V, d].
+        bias: float32 [V]; None for zeros.
 
     Returns:
         int32 [n].
     """
     nearest = np.empty(len(vectors), dtype=np.int32)
     norms = np.einsum("vd,vd->v", codebook, codebook)
+    if bias is not None:
+        norms = norms + bias
     block = max(1, MAX_DISTANCES // len(codebook))
     for start in range(0, len(vectors), block):
         # |x − c|² without |x|², which is the same for every centroid of a row.

@@ -1,5 +1,7 @@
-"""How well a catalogue's SIDs are spread: utilisation, perplexity, collisions, what quantisation lost."""
+"""How well a catalogue's SIDs are spread: code usage, prefixes, collisions, what quantisation lost."""
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,23 +10,32 @@ from numpy.typing import NDArray
 
 from sid.quantizer import ResidualQuantizer
 from sid.table import SidTable
+from sid.trie import Trie
 
 
 @dataclass(frozen=True)
 class LevelReport:
-    """Code usage on one level, counted over items.
+    """Code usage on one level, counted over items, and the trie's growth there, counted over SIDs.
 
     Attributes:
         codebook_size: number of centroids.
         utilisation: share of the centroids that some item uses.
         perplexity: exp of the entropy of code usage: how many equally used codes would be as spread.
+        evenness: normalised entropy, log perplexity / log codebook size; 1 where all codes are used alike,
+            and for a single code.
         largest_share: share of all items that use the most used code.
+        prefixes: distinct SID prefixes that end here, the trie's nodes.
+        branching_mean, branching_max: prefixes that go on from one prefix of the level above.
     """
 
     codebook_size: int
     utilisation: float
     perplexity: float
+    evenness: float
     largest_share: float
+    prefixes: int
+    branching_mean: float
+    branching_max: int
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,23 @@ class SidReport:
 
     Attributes:
         levels: code usage per level.
+        hourglass: depth of the narrow waist, see :func:`hourglass`.
         n_items, n_sids: items, and distinct SIDs.
         items_per_sid_mean, items_per_sid_max: size of the postings.
+        items_per_sid_p50, items_per_sid_p90, items_per_sid_p99: their quantiles, over SIDs.
         collision_share: share of items whose SID another item has too.
         reconstruction_error: squared distance between embeddings and the sums of their centroids, as a share
             of the embeddings' squared distance from their mean.
     """
 
     levels: tuple[LevelReport, ...]
+    hourglass: float
     n_items: int
     n_sids: int
     items_per_sid_mean: float
+    items_per_sid_p50: int
+    items_per_sid_p90: int
+    items_per_sid_p99: int
     items_per_sid_max: int
     collision_share: float
     reconstruction_error: float
@@ -61,28 +78,64 @@ def report(table: SidTable, quantizer: ResidualQuantizer, embeddings: NDArray[np
         quantizer: the codebooks that the SIDs were made with.
         embeddings: float32 [n_items, d], what was quantised.
     """
-    sizes = np.diff(table.posting_indptr)
+    postings = np.diff(table.posting_indptr)
+    # Observed sizes, not numbers between them: the least size that so large a share of the SIDs keeps to.
+    p50, p90, p99 = np.quantile(postings, (0.5, 0.9, 0.99), method="inverted_cdf")
     codes = table.codes[table.leaf_of_item()]
+    levels = tuple(_levels(table, codes))
     return SidReport(
-        levels=tuple(_level(codes[:, level], size) for level, size in enumerate(table.codebook_sizes)),
+        levels=levels,
+        hourglass=hourglass([level.evenness for level in levels]),
         n_items=table.n_items,
         n_sids=table.n_leaves,
-        items_per_sid_mean=float(sizes.mean()),
-        items_per_sid_max=int(sizes.max()),
-        collision_share=float(sizes[sizes > 1].sum() / table.n_items),
+        items_per_sid_mean=float(postings.mean()),
+        items_per_sid_p50=int(p50),
+        items_per_sid_p90=int(p90),
+        items_per_sid_p99=int(p99),
+        items_per_sid_max=int(postings.max()),
+        collision_share=float(postings[postings > 1].sum() / table.n_items),
         reconstruction_error=_error_share(embeddings, quantizer.decode(codes)),
     )
 
 
-def _level(codes: NDArray[np.int32], codebook_size: int) -> LevelReport:
-    share = np.bincount(codes, minlength=codebook_size) / len(codes)
-    used = share[share > 0]
-    return LevelReport(
-        codebook_size=codebook_size,
-        utilisation=len(used) / codebook_size,
-        perplexity=float(np.exp(-(used * np.log(used)).sum())),
-        largest_share=float(used.max()),
-    )
+def hourglass(evenness: Sequence[float]) -> float:
+    """How far the narrowest middle level falls below both outer ones.
+
+    Residual quantisation crowds the middle levels onto few codes while the first and the last are spread,
+    which bars most paths of the trie (Kuai et al., "Breaking the Hourglass Phenomenon of Residual
+    Quantization", arXiv 2407.21488, who compare the levels' entropies). The depth is the lesser evenness of
+    the two outer levels minus the least of the middle ones.
+
+    Args:
+        evenness: normalised entropy of code usage per level.
+
+    Returns:
+        0..1; 0 where no middle level is narrower than both outer ones, or there is none.
+    """
+    first, *middle, last = evenness if len(evenness) > 2 else (0.0, 0.0, 0.0)
+    return max(0.0, min(first, last) - min(middle))
+
+
+def _levels(table: SidTable, codes: NDArray[np.int32]) -> Iterator[LevelReport]:
+    differs = np.logical_or.accumulate(table.codes[1:] != table.codes[:-1], axis=1)
+    prefixes = 1 + differs.sum(axis=0)
+    above = 1
+    for level, width in enumerate(Trie.from_table(table).widths):
+        size, n_prefixes = table.codebook_sizes[level], int(prefixes[level])
+        share = np.bincount(codes[:, level], minlength=size) / len(codes)
+        used = share[share > 0]
+        entropy = float(-(used * np.log(used)).sum())
+        yield LevelReport(
+            codebook_size=size,
+            utilisation=len(used) / size,
+            perplexity=math.exp(entropy),
+            evenness=entropy / math.log(size) if size > 1 else 1.0,
+            largest_share=float(used.max()),
+            prefixes=n_prefixes,
+            branching_mean=n_prefixes / above,
+            branching_max=width,
+        )
+        above = n_prefixes
 
 
 def _error_share(embeddings: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:

@@ -23,11 +23,25 @@ def drawn(
     return ResidualQuantizer(tuple(books)), rng.normal(size=(n, dim)).astype(np.float32)
 
 
+def with_biases(quantizer: ResidualQuantizer, seed: int = 0) -> ResidualQuantizer:
+    rng = np.random.default_rng(seed)
+    biases = [rng.exponential(size=size).astype(np.float32) for size in quantizer.codebook_sizes]
+    return ResidualQuantizer(quantizer.codebooks, tuple(biases))
+
+
 @given(
-    st.integers(0, 2**32 - 1), st.integers(0, 40), st.lists(st.integers(1, 9), min_size=1), st.integers(1, 8)
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 40),
+    st.lists(st.integers(1, 9), min_size=1),
+    st.integers(1, 8),
+    st.booleans(),
 )
-def test_every_level_takes_the_nearest_centroid(seed: int, n: int, sizes: list[int], dim: int) -> None:
+def test_every_level_takes_the_nearest_centroid(
+    seed: int, n: int, sizes: list[int], dim: int, biased: bool
+) -> None:
     quantizer, vectors = drawn(seed, n, tuple(sizes), dim)
+    if biased:
+        quantizer = with_biases(quantizer, seed)
 
     codes = quantizer.encode(vectors)
 
@@ -36,6 +50,7 @@ def test_every_level_takes_the_nearest_centroid(seed: int, n: int, sizes: list[i
     residuals = vectors.astype(np.float64)
     for level, codebook in enumerate(quantizer.codebooks):
         distances = np.square(residuals[:, None] - codebook[None].astype(np.float64)).sum(axis=-1)
+        distances += quantizer.biases[level] if biased else 0
         chosen = np.take_along_axis(distances, codes[:, level, None].astype(int), axis=1)
         assert (chosen[:, 0] <= distances.min(axis=1, initial=np.inf) + TIE).all()
         residuals -= codebook[codes[:, level]]
@@ -54,6 +69,12 @@ def test_the_first_of_equal_centroids_wins() -> None:
     codebook = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
     quantizer = ResidualQuantizer((codebook,))
     assert quantizer.encode(np.array([[1, 0], [0, 0]], np.float32)).tolist() == [[0], [0]]
+
+
+def test_biases_of_zero_change_nothing() -> None:
+    quantizer, vectors = drawn(4, 50, (6, 5), 3)
+    zeros = ResidualQuantizer(quantizer.codebooks, (np.zeros(6, np.float32), np.zeros(5, np.float32)))
+    np.testing.assert_array_equal(zeros.encode(vectors), quantizer.encode(vectors))
 
 
 def test_encoding_leaves_its_input_alone() -> None:
@@ -94,15 +115,42 @@ def test_codebooks_that_do_not_fit_are_refused(shapes: list[tuple[int, ...]]) ->
         ResidualQuantizer(tuple(np.zeros(shape, np.float32) for shape in shapes))
 
 
-def test_the_file_keeps_the_codebooks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shapes", [[(3,)], [(3,), (2,)], [(3,), (4,), (4,)], [(3,), (4, 1)]])
+def test_biases_that_do_not_fit_are_refused(shapes: list[tuple[int, ...]]) -> None:
+    codebooks = (np.zeros((3, 2), np.float32), np.zeros((4, 2), np.float32))
+    with pytest.raises(ValueError, match="each centroid needs one bias"):
+        ResidualQuantizer(codebooks, tuple(np.zeros(shape, np.float32) for shape in shapes))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_file_keeps_the_quantiser(tmp_path: Path, biased: bool) -> None:
     quantizer, vectors = drawn(2, 30, (5, 12, 3), 4)
+    quantizer = with_biases(quantizer) if biased else quantizer
     quantizer.save(tmp_path / "quantizer.npz")
     loaded = ResidualQuantizer.load(tmp_path / "quantizer.npz")
     assert loaded.codebook_sizes == (5, 12, 3)
+    assert len(loaded.biases) == (3 if biased else 0)
     np.testing.assert_array_equal(loaded.encode(vectors), quantizer.encode(vectors))
 
 
-@pytest.mark.parametrize("arrays", [{}, {"level_1": np.zeros((2, 2))}, {"level_0": np.zeros(3)}])
+def test_a_file_from_before_biases_is_read(tmp_path: Path) -> None:
+    quantizer, vectors = drawn(3, 30, (5, 4), 4)
+    np.savez(tmp_path / "quantizer.npz", level_0=quantizer.codebooks[0], level_1=quantizer.codebooks[1])
+    loaded = ResidualQuantizer.load(tmp_path / "quantizer.npz")
+    np.testing.assert_array_equal(loaded.encode(vectors), quantizer.encode(vectors))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"level_1": np.zeros((2, 2))},
+        {"level_0": np.zeros(3)},
+        {"bias_0": np.zeros(3)},
+        {"level_0": np.zeros((3, 2)), "bias_0": np.zeros(2)},
+        {"level_0": np.zeros((3, 2)), "bias_1": np.zeros(3)},
+    ],
+)
 def test_a_file_without_codebooks_is_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
     path = tmp_path / "quantizer.npz"
     np.savez(path, **arrays)

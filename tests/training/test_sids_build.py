@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sid import RadsearchError, ResidualQuantizer
 from sid.report import report
-from training.commands.sids import parse_codebooks, sids
+from training.commands.sids import parse_codebooks, sids, warnings
 from training.data.errors import DataError
 from training.data.items import item_texts
 from training.data.prepare import PrepareSettings, prepare
@@ -138,7 +138,48 @@ def test_the_command_prints_one_object_for_machines(data: Path) -> None:
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed == json.loads((data / "sids.json").read_text())
-    assert printed["settings"] == {"embedder": "tfidf", "codebooks": [6, 4], "dim": 128, "seed": 3}
+    told = {"embedder": "tfidf", "codebooks": [6, 4], "dim": 128, "seed": 3, "balanced": False}
+    assert printed["settings"] == printed["settings"] | told
+
+
+def test_balanced_codebooks_keep_their_biases(data: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["--data", str(data), "--codebooks", "6,4", "--dim", "8", "--balanced", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["settings"]["balanced"] is True
+    dataset, quantizer = Dataset.load(data), ResidualQuantizer.load(data / "quantizer.npz")
+    assert [len(bias) for bias in quantizer.biases] == [6, 4]
+    np.testing.assert_array_equal(
+        dataset.sids.codes[dataset.sids.leaf_of_item()], quantizer.encode(dataset.item_embeddings)
+    )
+
+
+@pytest.mark.parametrize(
+    ("hourglass", "evenness", "balanced", "said"),
+    [
+        (0.0, (0.95, 0.95, 0.95), False, []),
+        (0.2, (0.98, 0.7, 0.9), False, ["hourglass 0.20", "level 1"]),
+        (0.0, (0.98, 0.8, 0.7), False, ["level 1 and 2"]),
+        (0.0, (0.98, 0.8, 0.7), True, ["fewer centroids"]),
+    ],
+)
+def test_a_bad_spread_is_said_with_its_remedy(
+    hourglass: float, evenness: tuple[float, ...], balanced: bool, said: list[str]
+) -> None:
+    spoken = list(
+        warnings(
+            {
+                "settings": {"balanced": balanced},
+                "hourglass": hourglass,
+                "levels": [{"evenness": value} for value in evenness],
+            }
+        )
+    )
+    assert len(spoken) == len(said)
+    for sentence, part in zip(spoken, said, strict=True):
+        assert part in sentence
+        assert ("--balanced" in sentence) is not balanced
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1))

@@ -33,12 +33,14 @@ class SidSettings:
         codebooks: centroids per level.
         dim: size of TF-IDF embeddings.
         seed: of SVD and k-means.
+        balanced: whether codes share the items evenly.
     """
 
     embedder: str = "tfidf"
     codebooks: tuple[int, ...] = (64, 64, 64)
     dim: int = 128
     seed: int = 0
+    balanced: bool = False
 
 
 def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[str, Any]:
@@ -68,7 +70,11 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
     embedded = time.perf_counter()
     training = progress.add_task("Training codebooks", total=len(settings.codebooks))
     quantizer = train_quantizer(
-        embeddings, settings.codebooks, settings.seed, on_level=lambda: progress.advance(training)
+        embeddings,
+        settings.codebooks,
+        settings.seed,
+        on_level=lambda: progress.advance(training),
+        balanced=settings.balanced,
     )
     table = SidTable.from_item_codes(quantizer.encode(embeddings), quantizer.codebook_sizes)
     seconds = {"embed": embedded - started, "quantize": time.perf_counter() - embedded}

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sid.quantizer import ResidualQuantizer, nearest_centroids
+from training.sids.balance import balance
 
 ITERATIONS = 25
 MAX_POINTS_PER_CENTROID = 1024  # faiss trains on a seeded sample above that; more moves centroids very little
@@ -15,7 +16,12 @@ Vectors = NDArray[np.float32]
 
 
 def train_quantizer(
-    embeddings: Vectors, codebook_sizes: Sequence[int], seed: int, on_level: Callable[[], None]
+    embeddings: Vectors,
+    codebook_sizes: Sequence[int],
+    seed: int,
+    on_level: Callable[[], None],
+    *,
+    balanced: bool = False,
 ) -> ResidualQuantizer:
     """Train the codebooks of all levels.
 
@@ -25,17 +31,23 @@ def train_quantizer(
     Args:
         embeddings: float32 [n_items, d], at least one item.
         codebook_sizes: centroids per level.
-        seed: of faiss's initialisation and sampling; equal seeds give equal codebooks on one machine.
+        seed: of faiss's initialisation and of sampling; equal seeds give equal codebooks on one machine.
         on_level: called after each level.
+        balanced: whether no code may take more than its share of the items, see
+            :func:`training.sids.balance.balance`.
     """
     residuals = embeddings.astype(np.float32, copy=True)
-    codebooks = []
+    codebooks, biases = [], []
     for level, size in enumerate(codebook_sizes):
         codebook = _train_codebook(residuals, size, seed + level)
-        residuals -= codebook[nearest_centroids(residuals, codebook)]
+        bias = np.zeros(len(codebook), dtype=np.float32)
+        if balanced:
+            codebook, bias = balance(residuals, codebook, seed + level)
+        residuals -= codebook[nearest_centroids(residuals, codebook, bias)]
         codebooks.append(codebook)
+        biases.append(bias)
         on_level()
-    return ResidualQuantizer(tuple(codebooks))
+    return ResidualQuantizer(tuple(codebooks), tuple(biases) if balanced else ())
 
 
 def _train_codebook(vectors: Vectors, size: int, seed: int) -> Vectors:
