@@ -3,9 +3,11 @@
 import typer
 
 from benchmarks.bm25 import bm25
+from benchmarks.objectives.command import objectives
 
 bench = typer.Typer(no_args_is_help=True)
 bench.command("bm25")(bm25)
+bench.command("objectives")(objectives)
 
 
 @bench.callback()
