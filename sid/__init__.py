@@ -1,14 +1,25 @@
-"""The vocabulary that every room shares: SIDs, trie, quantiser, embedder, ordering, manifest; NumPy only."""
+"""The vocabulary of all rooms: SIDs, trie, quantiser, embedder, lexical index, ordering, manifest."""
 
 from sid.errors import RadsearchError, SidError
-from sid.ordering import OrderingWeights, RankedItems, order_items
+from sid.lexical import LexicalIndex
+from sid.ordering import (
+    ItemFeatures,
+    OrderingWeights,
+    QueryFeatures,
+    RankedItems,
+    best_first,
+    order_items,
+)
 from sid.quantizer import ResidualQuantizer
 from sid.table import SidTable
 from sid.tfidf import TfidfEmbedder
 from sid.trie import Trie
 
 __all__ = [
+    "ItemFeatures",
+    "LexicalIndex",
     "OrderingWeights",
+    "QueryFeatures",
     "RadsearchError",
     "RankedItems",
     "ResidualQuantizer",
@@ -16,5 +27,6 @@ __all__ = [
     "SidTable",
     "TfidfEmbedder",
     "Trie",
+    "best_first",
     "order_items",
 ]

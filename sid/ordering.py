@@ -5,20 +5,77 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sid.lexical import LexicalIndex
+
+Rows = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class OrderingWeights:
-    """What an item's score is made of: log p(SID) + tau · cos(query, item) + prior · popularity.
+    """What an item's score is made of.
 
-    Tuned on validation queries and stored with the model.
+    log p(SID) + tau · cos(query, item) + lexical · BM25(query, item) + prior · popularity. Tuned on
+    validation queries and stored with the model.
     """
 
     tau: float = 0.0
     prior: float = 0.0
+    lexical: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
         """Plain form for JSON."""
         return asdict(self)
+
+    def of_parts(self) -> Floats:
+        """The weight of each column of :meth:`ItemFeatures.parts`, float32 [4]."""
+        return np.array([1.0, self.tau, self.lexical, self.prior], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """What the items of a catalogue are scored by.
+
+    Attributes:
+        vectors: float32 [n_items, d], unit rows.
+        lexical: BM25 over their texts.
+        prior: float32 [n_items], log-popularity scaled to 0..1.
+    """
+
+    vectors: Floats
+    lexical: LexicalIndex
+    prior: Floats
+
+    def parts(self, items: Rows, log_probs: Floats, query: "QueryFeatures") -> Floats:
+        """The parts that the scores of items are sums of.
+
+        Args:
+            items: int32 [n], item rows.
+            log_probs: float32 [n], of their SIDs.
+            query: what is asked.
+
+        Returns:
+            float32 [n, 4]: log p(SID), cosine, BM25, popularity.
+        """
+        parts = np.empty((len(items), 4), dtype=np.float32)
+        parts[:, 0] = log_probs
+        parts[:, 1] = self.vectors[items] @ query.vector
+        parts[:, 2] = self.lexical.scores(query.words, items)
+        parts[:, 3] = self.prior[items]
+        return parts
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """What a query is compared by.
+
+    Attributes:
+        vector: float32 [d], unit length.
+        words: int32 [m], from ``LexicalIndex.query``.
+    """
+
+    vector: Floats
+    words: Rows
 
 
 @dataclass(frozen=True)
@@ -31,17 +88,16 @@ class RankedItems:
         beams: int32 [n], the beam (index into the search's K) whose SID the item has.
     """
 
-    items: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    beams: NDArray[np.int32]
+    items: Rows
+    scores: Floats
+    beams: Rows
 
 
 def order_items(
-    postings: list[NDArray[np.int32]],
-    log_probs: NDArray[np.float32],
-    query_vector: NDArray[np.float32],
-    item_vectors: NDArray[np.float32],
-    item_prior: NDArray[np.float32],
+    postings: list[Rows],
+    log_probs: Floats,
+    query: QueryFeatures,
+    catalogue: ItemFeatures,
     weights: OrderingWeights,
     k: int,
     item_mask: NDArray[np.bool_] | None = None,
@@ -52,10 +108,9 @@ def order_items(
         postings: item rows of each found SID, one array per beam, empty for an unfilled one. Beams are
             different SIDs, so no item occurs twice.
         log_probs: float32 [n_beams], log p(SID | query).
-        query_vector: float32 [d], unit length.
-        item_vectors: float32 [n_items, d], unit rows.
-        item_prior: float32 [n_items], log-popularity scaled to 0..1.
-        weights: tau and prior.
+        query: what is asked.
+        catalogue: all items.
+        weights: of the parts of a score.
         k: how many items at most, ≥ 0.
         item_mask: bool [n_items]; false rows are left out (a filter). None keeps all.
 
@@ -68,8 +123,16 @@ def order_items(
     if item_mask is not None:
         kept = item_mask[items]
         items, beams = items[kept], beams[kept]
-    scores = log_probs[beams] + weights.prior * item_prior[items]
-    if weights.tau:
-        scores = scores + weights.tau * (item_vectors[items] @ query_vector)
-    best = np.lexsort((items, -scores))[:k]
-    return RankedItems(items[best], scores[best].astype(np.float32), beams[best])
+    scores = catalogue.parts(items, log_probs[beams], query) @ weights.of_parts()
+    best = best_first(items, scores, k)
+    return RankedItems(items[best], scores[best], beams[best])
+
+
+def best_first(items: Rows, scores: Floats, k: int) -> NDArray[np.int64]:
+    """Where the k highest scores stand, best first, ties by item row: int64 [min(k, n)]."""
+    if k == 0 or not len(scores):
+        return np.empty(0, np.int64)
+    # Sorting thousands of candidates for ten results would be most of the work.
+    kth = np.partition(scores, -k)[-k] if k < len(scores) else scores.min()
+    candidates = np.flatnonzero(scores >= kth)
+    return candidates[np.lexsort((items[candidates], -scores[candidates]))][:k]

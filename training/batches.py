@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.model import Prompts
 from training.ragged import Ragged
 from training.tasks import Examples, Tasks
 
@@ -40,8 +41,7 @@ class Batch:
     """One step's examples.
 
     Attributes:
-        tokens: int64 [B, T], padded on the left.
-        prompt_mask: bool [B, T].
+        prompts: B of them.
         candidates: int64 [B, C], item rows, positives first.
         present: bool [B, C].
         contrasts: int64 [M], item rows that all query vectors are compared with.
@@ -49,8 +49,7 @@ class Batch:
         relevant: bool [B, M], which contrasts are known to be relevant.
     """
 
-    tokens: Tensor
-    prompt_mask: Tensor
+    prompts: Prompts
     candidates: Tensor
     present: Tensor
     contrasts: Tensor
@@ -64,10 +63,15 @@ class Batch:
 
     def share(self, rank: int, world_size: int) -> "Batch":
         """Keep the examples of one process; the contrasts stay those of the global batch."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        contrasts = tensors.pop("contrasts")
-        mine = {name: tensor[rank::world_size] for name, tensor in tensors.items()}
-        return Batch(contrasts=contrasts, **mine)
+        mine = slice(rank, None, world_size)
+        return Batch(
+            self.prompts[mine],
+            self.candidates[mine],
+            self.present[mine],
+            self.contrasts,
+            self.targets[mine],
+            self.relevant[mine],
+        )
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
@@ -154,8 +158,11 @@ class Batches:
         relevant = self._relevant(examples.relevant.take(rows), len(contrasts))
         self._column[contrasts] = -1
         return Batch(
-            torch.from_numpy(tokens),
-            torch.from_numpy(prompt_mask),
+            Prompts(
+                torch.from_numpy(tokens),
+                torch.from_numpy(prompt_mask),
+                torch.from_numpy(self._tasks.embeddings[examples.embeddings[rows]]),
+            ),
             torch.from_numpy(np.concatenate([positives, negatives], axis=1)),
             torch.from_numpy(np.concatenate([present, negative_present], axis=1)),
             torch.from_numpy(contrasts),

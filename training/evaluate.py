@@ -19,7 +19,7 @@ from training.metrics import (
     sid_values,
 )
 from training.model import Decoder
-from training.ordering import gather_candidates, sample
+from training.ordering import gather_candidates, item_features, sample
 from training.search import Track, TrieTree, constrained_search, search_queries, unconstrained_search
 
 ITEMS_PER_QUERY = 100  # Item Recall@100 and Item MRR look no deeper
@@ -146,15 +146,16 @@ def per_query_values(
     trie = TrieTree.from_trie(Trie.from_table(dataset.sids), device)
     constrained = partial(constrained_search, decoder, trie=trie, beam_width=beam_width)
     unconstrained = partial(unconstrained_search, decoder, beam_width=beam_width)
-    beams = search_queries(dataset.tokenizer, queries, constrained, device, track)
-    free_beams = search_queries(dataset.tokenizer, queries, unconstrained, device, track)
+    beams = search_queries(dataset, queries, constrained, device, track)
+    free_beams = search_queries(dataset, queries, unconstrained, device, track)
 
     ranked_sids = {
         query: leaves[leaves >= 0].tolist() for query, leaves in zip(queries, beams.leaves, strict=True)
     }
+    found = gather_candidates(item_features(decoder, dataset), dataset, queries, beams)
     ranked_items = {
         query: candidates.order(ordering, ITEMS_PER_QUERY).tolist()
-        for query, candidates in zip(queries, gather_candidates(decoder, dataset, beams), strict=True)
+        for query, candidates in zip(queries, found, strict=True)
     }
     leaf_of_item = dataset.sids.leaf_of_item()
     relevant_sids = {query: set(leaf_of_item[items].tolist()) for query, items in relevant.items()}

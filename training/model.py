@@ -60,6 +60,43 @@ class DecoderConfig:
         return cls(**{**raw, "codebook_sizes": tuple(raw["codebook_sizes"])})
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """Queries as the decoder reads them.
+
+    Attributes:
+        tokens: int64 [B, T], ``[BOS] query [SEP]``, padded on the left, so that [SEP] is the last column.
+        mask: bool [B, T], false on padding.
+        embeddings: float32 [B, embedding_dim], each query's by the embedder of the items; zeros where that
+            knows no texts.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    embeddings: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice) -> "Prompts":
+        return Prompts(self.tokens[rows], self.mask[rows], self.embeddings[rows])
+
+    def to(self, device: torch.device) -> "Prompts":
+        """Copy to a device."""
+        return Prompts(self.tokens.to(device), self.mask.to(device), self.embeddings.to(device))
+
+    def positions(self) -> Tensor:
+        """Count the tokens of each prompt from 0; padding stands at 0. int64 [B, T]."""
+        return (self.mask.cumsum(-1) - 1).clamp(min=0)
+
+    def attention(self) -> Tensor:
+        """Causal over the tokens; padding sees itself, so that no row of the softmax is empty. [B, T, T]."""
+        T = self.mask.shape[1]
+        causal = torch.ones(T, T, dtype=torch.bool, device=self.mask.device).tril()
+        itself = torch.eye(T, dtype=torch.bool, device=self.mask.device)
+        return causal & self.mask[:, None, :] | itself
+
+
 class RMSNorm(nn.Module):
     """Divide by the root mean square over the last axis, in float32, then scale."""
 
@@ -178,10 +215,14 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     """Query tokens in, codes out.
 
-    The prompt is ``[BOS] query [SEP]``. The hidden state at ``[SEP]`` predicts the code of level 0, the one
-    at the code of level l predicts level l + 1. Each level has its own codebook; its output head is tied to
-    its code embeddings. ``query_head`` and ``item_head`` map the ``[SEP]`` state and the item embeddings to
-    the unit vectors that order items inside SIDs.
+    The prompt is ``[BOS] query [SEP]``; ``[SEP]`` also carries the query's embedding, made as those of the
+    items are, so that the decoder knows words that no training query has. The hidden state at ``[SEP]``
+    predicts the code of level 0, the one at the code of level l predicts level l + 1. Each level has its own
+    codebook; its output head is tied to its code embeddings.
+
+    Items inside SIDs are ordered by unit vectors. Both sides map embeddings by ``item_head``; on the query's
+    side ``query_head`` adds what the decoder makes of the query. Before training the cosine of two vectors is
+    that of their embeddings, as nearly as ``vector_dim`` allows.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -193,9 +234,12 @@ class Decoder(nn.Module):
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.rms_eps)
+        self.query_projection = nn.Linear(config.embedding_dim, config.d_model, bias=False)
         self.query_head = nn.Linear(config.d_model, config.vector_dim, bias=False)
         self.item_head = nn.Linear(config.embedding_dim, config.vector_dim, bias=False)
         self.apply(self._initialise)
+        nn.init.zeros_(self.query_head.weight)
+        nn.init.orthogonal_(self.item_head.weight)
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -213,7 +257,7 @@ class Decoder(nn.Module):
         """Run all layers.
 
         Args:
-            x: input embeddings, float [B, S, d_model]; see :meth:`embed_codes` and ``embed_tokens``.
+            x: input embeddings, float [B, S, d_model]; see :meth:`embed_prompts` and :meth:`embed_codes`.
             positions: int64 [B, S].
             attend: bool [B, S, P + S]; true where a query position may look. Every row has one true entry
                 at least (padding looks at itself), else softmax has nothing to normalise.
@@ -235,6 +279,12 @@ class Decoder(nn.Module):
             key_values.append(key_value)
         return self.norm(x), key_values
 
+    def embed_prompts(self, prompts: Prompts) -> Tensor:
+        """Embed the tokens, and at [SEP] the query as a whole: [B, T, d_model]."""
+        tokens = self.embed_tokens(prompts.tokens)
+        sep = tokens[:, -1:] + self.query_projection(prompts.embeddings)[:, None]
+        return torch.cat([tokens[:, :-1], sep], dim=1)
+
     def codebook(self, level: int) -> Tensor:
         """Code embeddings of a level and, being tied, its output head: [V_l, d_model]."""
         return self.get_parameter(f"code_embeddings.{level}.weight")
@@ -248,9 +298,17 @@ class Decoder(nn.Module):
         """Log-probabilities over the full codebook of a level: [..., d_model] → float32 [..., V_l]."""
         return F.log_softmax(F.linear(hidden, self.codebook(level)).float(), dim=-1)
 
-    def query_vectors(self, hidden: Tensor) -> Tensor:
-        """Unit query vectors from the hidden states at [SEP]: [..., d_model] → float32 [..., vector_dim]."""
-        return F.normalize(self.query_head(hidden).float(), dim=-1)
+    def query_vectors(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
+        """Unit query vectors.
+
+        Args:
+            hidden: states at [SEP], [..., d_model].
+            embeddings: of the queries, [..., embedding_dim].
+
+        Returns:
+            float32 [..., vector_dim].
+        """
+        return F.normalize((self.query_head(hidden) + self.item_head(embeddings)).float(), dim=-1)
 
     def item_vectors(self, embeddings: Tensor) -> Tensor:
         """Unit item vectors from item embeddings: [..., embedding_dim] → float32 [..., vector_dim]."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.model import Decoder, KeyValue
+from training.model import Decoder, KeyValue, Prompts
 from training.tokenizer import EOS
 
 
@@ -20,14 +20,12 @@ class Packed:
     """Prompts with their candidates.
 
     Attributes:
-        tokens: int64 [B, T], padded on the left, ``[SEP]`` last.
-        prompt_mask: bool [B, T], false on padding.
+        prompts: B of them.
         codes: int64 [B, C, L], the SIDs of the candidates. Candidates that only fill up a row may hold any
             valid codes: no other candidate sees them.
     """
 
-    tokens: Tensor
-    prompt_mask: Tensor
+    prompts: Prompts
     codes: Tensor
 
 
@@ -56,15 +54,15 @@ def score(decoder: Decoder, packed: Packed, with_ends: bool = False) -> Scores:
     The last code of a candidate predicts nothing, so it is no input; only ``with_ends`` runs it, and
     ``[EOS]`` after it, through the decoder.
     """
-    T = packed.tokens.shape[1]
+    T = packed.prompts.tokens.shape[1]
     B, C, L = packed.codes.shape
     inputs = torch.arange(L - 1, device=packed.codes.device)
-    prompt_rows = prompt_attention(packed.prompt_mask)
+    prompt_rows = packed.prompts.attention()
     nothing = prompt_rows.new_zeros(B, T, C * (L - 1))
     attend = torch.cat([torch.cat([prompt_rows, nothing], 2), _attention(packed, inputs, (inputs,))], 1)
-    positions = torch.cat([prompt_positions(packed.prompt_mask), _positions(packed, inputs)], 1)
+    positions = torch.cat([packed.prompts.positions(), _positions(packed, inputs)], 1)
     embedded = [F.embedding(packed.codes[..., level], decoder.codebook(level)) for level in range(L - 1)]
-    x = torch.cat([decoder.embed_tokens(packed.tokens), *embedded], 1)
+    x = torch.cat([decoder.embed_prompts(packed.prompts), *embedded], 1)
     hidden, past = decoder(x, positions, attend, first=T - 1)
 
     # Hidden states before the code of each level: at [SEP], which all candidates share, then at each code.
@@ -76,19 +74,6 @@ def score(decoder: Decoder, packed: Packed, with_ends: bool = False) -> Scores:
     ]
     ends = _ends(decoder, packed, past) if with_ends else None
     return Scores(distributions, torch.cat(log_probs, dim=2), hidden[:, 0], ends)
-
-
-def prompt_positions(prompt_mask: Tensor) -> Tensor:
-    """Count the tokens of left-padded prompts from 0; padding stands at 0. bool [B, T] → int64 [B, T]."""
-    return (prompt_mask.cumsum(-1) - 1).clamp(min=0)
-
-
-def prompt_attention(prompt_mask: Tensor) -> Tensor:
-    """Causal over the tokens; padding sees itself, so that no row of the softmax is empty. [B, T, T]."""
-    T = prompt_mask.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=prompt_mask.device).tril()
-    itself = torch.eye(T, dtype=torch.bool, device=prompt_mask.device)
-    return causal & prompt_mask[:, None, :] | itself
 
 
 @torch.no_grad()
@@ -123,11 +108,11 @@ def _attention(packed: Packed, rows: Tensor, columns: tuple[Tensor, ...]) -> Ten
     B, C, _ = packed.codes.shape
     same = torch.eye(C, dtype=torch.bool, device=rows.device)
     own = torch.cat([torch.kron(rows[:, None] >= group, same) for group in columns], dim=1)
-    prompt = packed.prompt_mask[:, None, :].expand(-1, len(own), -1)
+    prompt = packed.prompts.mask[:, None, :].expand(-1, len(own), -1)
     return torch.cat([prompt, own.expand(B, -1, -1)], dim=2)
 
 
 def _positions(packed: Packed, offsets: Tensor) -> Tensor:
     """Positions of the inputs at the given offsets of all candidates: int64 [B, len(offsets) · C]."""
-    lengths = packed.prompt_mask.sum(-1, keepdim=True)
+    lengths = packed.prompts.mask.sum(-1, keepdim=True)
     return lengths + offsets.repeat_interleave(packed.codes.shape[1])

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from sid import Trie
-from training.model import Decoder, KeyValue
-from training.packing import prompt_attention, prompt_positions
+from training.dataset import Dataset
+from training.model import Decoder, KeyValue, Prompts
 
 # Log-probability of a beam that does not exist; finite, so that sums and softmax stay finite.
 UNFILLED = -1e30
@@ -118,19 +120,13 @@ class CompleteTree:
         return nodes
 
 
-def prefill(decoder: Decoder, tokens: Tensor, mask: Tensor) -> tuple[Tensor, list[KeyValue]]:
+def prefill(decoder: Decoder, prompts: Prompts) -> tuple[Tensor, list[KeyValue]]:
     """Encode prompts once.
 
-    Args:
-        decoder: the model.
-        tokens: int64 [B, P], left-padded, so that [SEP] is the last column.
-        mask: bool [B, P], false on padding.
-
     Returns:
-        Hidden states at [SEP], [B, d_model], and the keys and values of all P columns per layer.
+        Hidden states at [SEP], [B, d_model], and the keys and values of all T columns per layer.
     """
-    embedded = decoder.embed_tokens(tokens)
-    hidden, past = decoder(embedded, prompt_positions(mask), prompt_attention(mask))
+    hidden, past = decoder(decoder.embed_prompts(prompts), prompts.positions(), prompts.attention())
     return hidden[:, -1], past
 
 
@@ -157,7 +153,7 @@ def take(values: Tensor, parents: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def beam_search(decoder: Decoder, tokens: Tensor, mask: Tensor, tree: CodeTree, beam_width: int) -> Beams:
+def beam_search(decoder: Decoder, prompts: Prompts, tree: CodeTree, beam_width: int) -> Beams:
     """Extend beams level by level; at each keep the K best of all children of all beams.
 
     Every step appends one column of keys and values per beam to the prompt's and never moves one: which
@@ -165,13 +161,13 @@ def beam_search(decoder: Decoder, tokens: Tensor, mask: Tensor, tree: CodeTree, 
 
     Args:
         decoder: the model, on the device of all tensors.
-        tokens: int64 [B, P], left-padded prompts.
-        mask: bool [B, P], false on padding.
+        prompts: B queries.
         tree: the SIDs that may be found.
         beam_width: K.
     """
-    hidden, past = prefill(decoder, tokens, mask)
-    query_vectors = decoder.query_vectors(hidden)
+    tokens, mask = prompts.tokens, prompts.mask
+    hidden, past = prefill(decoder, prompts)
+    query_vectors = decoder.query_vectors(hidden, prompts.embeddings)
     hidden = hidden[:, None]
     sees = mask[:, None]  # bool [B, beams, columns]
     prompt_lengths = mask.sum(dim=-1, keepdim=True)
@@ -206,68 +202,74 @@ def beam_search(decoder: Decoder, tokens: Tensor, mask: Tensor, tree: CodeTree, 
     )
 
 
-def search_in_chunks(
-    decoder: Decoder, tokens: Tensor, mask: Tensor, tree: CodeTree, beam_width: int
-) -> Iterator[Beams]:
+def search_in_chunks(decoder: Decoder, prompts: Prompts, tree: CodeTree, beam_width: int) -> Iterator[Beams]:
     """Search a few queries at a time, as many as bounded memory allows."""
     # Per beam a step holds scores over a codebook and attention over the columns of all beams so far.
     widest = max(*decoder.config.codebook_sizes, beam_width * decoder.config.levels)
     rows = max(1, CHUNK_ELEMENTS // (beam_width * widest))
-    for start in range(0, len(tokens), rows):
-        chunk = slice(start, start + rows)
-        yield beam_search(decoder, tokens[chunk], mask[chunk], tree, beam_width)
+    for start in range(0, len(prompts), rows):
+        yield beam_search(decoder, prompts[start : start + rows], tree, beam_width)
 
 
-def constrained_search(
-    decoder: Decoder, tokens: Tensor, mask: Tensor, trie: TrieTree, beam_width: int
-) -> Beams:
+def constrained_search(decoder: Decoder, prompts: Prompts, trie: TrieTree, beam_width: int) -> Beams:
     """Find the K most likely SIDs that exist; with K ≥ the number of SIDs this is the full ranking.
 
     Log-probabilities are over full codebooks: what the trie forbids is left out, not renormalised.
 
     Args:
         decoder: the model.
-        tokens: int64 [B, P], left-padded prompts.
-        mask: bool [B, P], false on padding.
+        prompts: B queries.
         trie: SIDs that exist, on the decoder's device.
         beam_width: K.
 
     Returns:
         Beams on the CPU; ``leaves`` are rows of the SID table.
     """
-    return Beams.concatenate(list(search_in_chunks(decoder, tokens, mask, trie, beam_width)))
+    return Beams.concatenate(list(search_in_chunks(decoder, prompts, trie, beam_width)))
 
 
-def unconstrained_search(decoder: Decoder, tokens: Tensor, mask: Tensor, beam_width: int) -> Beams:
+def unconstrained_search(decoder: Decoder, prompts: Prompts, beam_width: int) -> Beams:
     """Find the K most likely code sequences, whether items have them or not; see :func:`constrained_search`.
 
     ``leaves`` are numbers in the complete tree; look SIDs up with :meth:`sid.SidTable.find`.
     """
     tree = CompleteTree(decoder.config.codebook_sizes)
-    return Beams.concatenate(list(search_in_chunks(decoder, tokens, mask, tree, beam_width)))
+    return Beams.concatenate(list(search_in_chunks(decoder, prompts, tree, beam_width)))
+
+
+def encode_prompts(tokenizer: Tokenizer, queries: Sequence[str], embeddings: NDArray[np.float32]) -> Prompts:
+    """Make prompts of texts.
+
+    Args:
+        tokenizer: of the data directory, which pads.
+        queries: B ≥ 1 texts.
+        embeddings: float32 [B, embedding_dim], theirs.
+    """
+    encodings = tokenizer.encode_batch(list(queries))
+    tokens = torch.tensor([encoding.ids for encoding in encodings])
+    mask = torch.tensor([encoding.attention_mask for encoding in encodings]).bool()
+    return Prompts(tokens, mask, torch.from_numpy(embeddings))
 
 
 def search_queries(
-    tokenizer: Tokenizer,
+    dataset: Dataset,
     queries: Sequence[str],
-    search: Callable[[Tensor, Tensor], Beams],
+    search: Callable[[Prompts], Beams],
     device: torch.device,
     track: Track = list,
 ) -> Beams:
     """Search texts, a batch at a time.
 
     Args:
-        tokenizer: makes prompts of texts.
-        queries: at least one text.
-        search: takes tokens and mask.
+        dataset: its tokenizer makes prompts, and it knows the embeddings of its queries.
+        queries: at least one query of the dataset.
+        search: what finds the beams.
         device: where the search runs.
         track: passes the batches on, for instance through a progress bar.
     """
     parts = []
     batches = [list(queries[start : start + BATCH]) for start in range(0, len(queries), BATCH)]
     for batch in track(batches):
-        encodings = tokenizer.encode_batch(batch)
-        tokens = torch.tensor([encoding.ids for encoding in encodings], device=device)
-        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=device).bool()
-        parts.append(search(tokens, mask))
+        prompts = encode_prompts(dataset.tokenizer, batch, dataset.embed(batch))
+        parts.append(search(prompts.to(device)))
     return Beams.concatenate(parts)

@@ -55,13 +55,13 @@ class TrainingStep(nn.Module):
     def forward(self, batch: Batch) -> Loss:
         """The objective's loss plus the query vector's, weighted."""
         codes = self.item_codes[batch.candidates]
-        packed = Packed(batch.tokens, batch.prompt_mask, codes)
+        packed = Packed(batch.prompts, codes)
         policy = score(self.decoder, packed, with_ends=self.objective.uses_ends)
         with torch.no_grad():
             reference = score(self.reference, packed) if self.reference else None
         judged: Loss = self.objective(Candidates(codes, batch.present, batch.n_positives, policy, reference))
         vector = query_vector_loss(
-            self.decoder.query_vectors(policy.prompts),
+            self.decoder.query_vectors(policy.prompts, batch.prompts.embeddings),
             self.decoder.item_vectors(self.item_embeddings[batch.contrasts]),
             batch.targets,
             batch.present[:, : batch.n_positives],

@@ -1,7 +1,7 @@
 """What a decoder is taught: which prompts, which items they should lead to, which they should not.
 
-SFT learns from titles, from pseudo-queries cut out of titles, and from the queries of sessions; preference
-objectives learn from sessions that have both positives and negatives.
+SFT learns from titles, from pseudo-queries with the items a teacher finds for them, and from the queries of
+sessions; preference objectives learn from sessions that have both positives and negatives.
 """
 
 from collections.abc import Iterable
@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sid import RadsearchError
 from training.dataset import Dataset, Session
 from training.ragged import Ragged
 
-PSEUDO_QUERY_WORDS = 4  # most words that are cut out of a title
+SESSIONS = 0.25  # least share of sessions in an epoch of SFT: their queries are the only real ones
 
 
 class TaskError(RadsearchError):
@@ -28,12 +29,14 @@ class Examples:
 
     Attributes:
         prompts: token ids, ``[BOS] text [SEP]``.
+        embeddings: of the texts, as row numbers of :attr:`Tasks.embeddings`, int64 [n].
         positives: item rows.
         negatives: item rows; empty where an example has none.
         relevant: item rows known to be relevant to the prompt's text, the positives among them.
     """
 
     prompts: Ragged
+    embeddings: NDArray[np.int64]
     positives: Ragged
     negatives: Ragged
     relevant: Ragged
@@ -43,6 +46,7 @@ class Examples:
         """Put several sets of examples after one another."""
         return cls(
             Ragged.concatenate([part.prompts for part in parts]),
+            np.concatenate([part.embeddings for part in parts]),
             Ragged.concatenate([part.positives for part in parts]),
             Ragged.concatenate([part.negatives for part in parts]),
             Ragged.concatenate([part.relevant for part in parts]),
@@ -51,32 +55,68 @@ class Examples:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Keep the named examples, in the order named."""
+        return Examples(
+            self.prompts.take(rows),
+            self.embeddings[rows],
+            self.positives.take(rows),
+            self.negatives.take(rows),
+            self.relevant.take(rows),
+        )
+
 
 class Tasks(Protocol):
-    """Makes the examples of an epoch."""
+    """Makes the examples of an epoch.
+
+    Attributes:
+        embeddings: of all texts that examples are made from, float32 [n_texts, d].
+    """
+
+    embeddings: NDArray[np.float32]
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         """Draw one epoch's examples; always equally many."""
 
 
 class SupervisedTasks:
-    """Title → SID, pseudo-query → SID and session query → SID, one of each per title or session."""
+    """Title → SID, pseudo-query → SIDs and session query → SIDs."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._tokenizer = unpadded(dataset.tokenizer)
-        self._words = [title.split() for title in dataset.titles]
-        titles = tokenize(self._tokenizer, dataset.titles)
-        itself = Ragged.of([[item] for item in range(dataset.n_items)])
-        self._titles = Examples(titles, itself, Ragged.empty(dataset.n_items), itself)
-        sessions = session_examples(self._tokenizer, dataset.sessions("train"))
+        tokenizer, pseudo = unpadded(dataset.tokenizer), dataset.pseudo_queries()
+        self.embeddings = np.concatenate(
+            [dataset.item_embeddings, pseudo.embeddings, dataset.query_embeddings]
+        )
+        n_items, n_pseudo = dataset.n_items, len(pseudo.texts)
+        itself = Ragged.of(np.arange(n_items)[:, None])
+        named = Ragged.of(pseudo.items)
+        titles = Examples(
+            tokenize(tokenizer, dataset.titles), np.arange(n_items), itself, Ragged.empty(n_items), itself
+        )
+        cuts = Examples(
+            tokenize(tokenizer, pseudo.texts),
+            n_items + np.arange(n_pseudo),
+            named,
+            Ragged.empty(n_pseudo),
+            named,
+        )
+        sessions = session_examples(dataset, dataset.sessions("train"))
         # Nothing is learnt from negatives here, and every candidate costs time.
-        self._sessions = replace(sessions, negatives=Ragged.empty(len(sessions)))
+        self._sessions = replace(
+            sessions,
+            embeddings=n_items + n_pseudo + sessions.embeddings,
+            negatives=Ragged.empty(len(sessions)),
+        )
+        self._texts = Examples.concatenate([titles, cuts])
 
     def epoch(self, rng: np.random.Generator) -> Examples:
-        """Titles and sessions as they are, pseudo-queries cut anew."""
-        cuts = tokenize(self._tokenizer, (pseudo_query(words, rng) for words in self._words))
-        of_title = self._titles
-        return Examples.concatenate([of_title, replace(of_title, prompts=cuts), self._sessions])
+        """Titles and pseudo-queries once, sessions as often as makes them a share of ``SESSIONS``."""
+        n_sessions = len(self._sessions)
+        if not n_sessions:
+            return self._texts
+        wanted = max(n_sessions, round(len(self._texts) * SESSIONS / (1 - SESSIONS)))
+        rounds = [rng.permutation(n_sessions) for _ in range(-(-wanted // n_sessions))]
+        return Examples.concatenate([self._texts, self._sessions.take(np.concatenate(rounds)[:wanted])])
 
 
 class PreferenceTask:
@@ -89,34 +129,33 @@ class PreferenceTask:
                 f"{dataset.path} has no training session with negatives; give sessions with negatives to "
                 "'radsearch prepare', or train with --objective sft"
             )
-        self._sessions = session_examples(unpadded(dataset.tokenizer), sessions)
+        self._sessions = session_examples(dataset, sessions)
+        self.embeddings = dataset.query_embeddings
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         """All sessions that have a negative."""
         return self._sessions
 
 
-def session_examples(tokenizer: Tokenizer, sessions: list[Session]) -> Examples:
-    """One example per session; what any session of the same query chose counts as relevant."""
+def session_examples(dataset: Dataset, sessions: list[Session]) -> Examples:
+    """One example per session; what any session of the same query chose counts as relevant.
+
+    ``embeddings`` are rows of ``dataset.query_embeddings``.
+    """
     chosen: dict[str, set[int]] = {}
     for session in sessions:
         chosen.setdefault(session.query, set()).update(session.positives.tolist())
     queries = list(chosen)
     number = {query: index for index, query in enumerate(queries)}
     of_session = np.array([number[session.query] for session in sessions], dtype=np.int64)
+    rows = np.array([dataset.query_rows[query] for query in queries], dtype=np.int64)
     return Examples(
-        tokenize(tokenizer, queries).take(of_session),
+        tokenize(unpadded(dataset.tokenizer), queries).take(of_session),
+        rows[of_session],
         Ragged.of([session.positives for session in sessions]),
         Ragged.of([session.negatives for session in sessions]),
         Ragged.of([sorted(chosen[query]) for query in queries]).take(of_session),
     )
-
-
-def pseudo_query(words: list[str], rng: np.random.Generator) -> str:
-    """Cut a query out of a title: some of its words, in their order."""
-    n_kept = rng.integers(1, max(1, min(len(words), PSEUDO_QUERY_WORDS)) + 1)
-    kept = np.sort(rng.permutation(len(words))[:n_kept])
-    return " ".join(words[index] for index in kept)
 
 
 def unpadded(tokenizer: Tokenizer) -> Tokenizer:

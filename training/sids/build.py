@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from sid import SidTable
 from sid.report import report
 from training.data.errors import DataError
 from training.data.items import item_texts
+from training.sids import queries
 from training.sids.embedders import embed_items
 from training.sids.kmeans import train_quantizer
 
 REPORT = "sids.json"
-WRITTEN = ("item_embeddings.npy", "embedder", "quantizer.npz", "sids.npz", REPORT)
+WRITTEN = ("item_embeddings.npy", "embedder", *queries.WRITTEN, "quantizer.npz", "sids.npz", REPORT)
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class SidSettings:
         embedder: "tfidf", "sentence:PATH" or "npy:PATH".
         codebooks: centroids per level.
         dim: size of TF-IDF embeddings.
-        seed: of SVD and k-means.
+        pseudo_queries: how many to cut out of each title.
+        seed: of SVD, k-means and cuts.
         balanced: whether codes share the items evenly.
     """
 
     embedder: str = "tfidf"
     codebooks: tuple[int, ...] = (64, 64, 64)
     dim: int = 128
+    pseudo_queries: int = 2
     seed: int = 0
     balanced: bool = False
 
@@ -57,7 +61,8 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
     Raises:
         DataError: if the directory or the embedder cannot be used.
     """
-    texts = item_texts(read_items(data / "items.parquet"))
+    items = read_items(data / "items.parquet")
+    texts = item_texts(items)
     started = time.perf_counter()
     embedding = progress.add_task(f"Embedding {len(texts):,} items", total=len(texts))
     source, embeddings = embed_items(
@@ -68,6 +73,16 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
         on_items=lambda n_items: progress.advance(embedding, n_items),
     )
     embedded = time.perf_counter()
+    knowledge = queries.gather_query_knowledge(
+        data,
+        items,
+        source,
+        embeddings,
+        settings.pseudo_queries,
+        settings.seed,
+        lambda what, n_texts: partial(progress.advance, progress.add_task(what, total=n_texts)),
+    )
+    asked = time.perf_counter()
     training = progress.add_task("Training codebooks", total=len(settings.codebooks))
     quantizer = train_quantizer(
         embeddings,
@@ -77,7 +92,8 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
         balanced=settings.balanced,
     )
     table = SidTable.from_item_codes(quantizer.encode(embeddings), quantizer.codebook_sizes)
-    seconds = {"embed": embedded - started, "quantize": time.perf_counter() - embedded}
+    quantized = time.perf_counter()
+    seconds = {"embed": embedded - started, **knowledge.seconds, "quantize": quantized - asked}
     result = {
         "settings": asdict(settings),
         "dim": embeddings.shape[1],
@@ -89,6 +105,7 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
         (staging / "embedder").mkdir()
         source.save(staging / "embedder")
         np.save(staging / "item_embeddings.npy", embeddings)
+        knowledge.save(staging)
         quantizer.save(staging / "quantizer.npz")
         table.save(staging / "sids.npz")
         (staging / REPORT).write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))

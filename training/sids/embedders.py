@@ -23,6 +23,11 @@ FORMS = "tfidf, sentence:PATH or npy:PATH"
 class Embedder(Protocol):
     """Turns texts into unit vectors."""
 
+    @property
+    def dim(self) -> int:
+        """Size d of an embedding."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts: float32 [n, d], unit rows; zeros for a text with nothing to embed."""
         ...
@@ -89,6 +94,20 @@ def embed_items(
     raise DataError(f"--embedder {choice!r} is none of {FORMS}")
 
 
+def embed_texts(
+    source: EmbeddingSource, texts: Sequence[str], dim: int, on_texts: Callable[[int], None]
+) -> Embeddings:
+    """Embed other texts than the items' by what embedded the items.
+
+    Returns:
+        float32 [n, dim]; zeros where the items' embeddings came from a ``.npy``, which knows no texts.
+    """
+    if isinstance(source, TfidfEmbedder | SentenceEmbedder):
+        return _embed(source, texts, on_texts)
+    on_texts(len(texts))
+    return np.zeros((len(texts), dim), dtype=np.float32)
+
+
 def load_embedder(directory: Path) -> Embedder | None:
     """Read the embedder of a data directory, to embed texts as its items were.
 
@@ -146,7 +165,7 @@ def read_embeddings(path: Path, n_items: int) -> Embeddings:
 
 
 def _embed(embedder: Embedder, texts: Sequence[str], on_items: Callable[[int], None]) -> Embeddings:
-    chunks = []
+    chunks = [np.zeros((0, embedder.dim), dtype=np.float32)]
     for start in range(0, len(texts), CHUNK):
         chunks.append(embedder.embed(texts[start : start + CHUNK]))
         on_items(len(chunks[-1]))

@@ -55,6 +55,11 @@ class SentenceEmbedder:
             reason = str(error).splitlines()[0]
             raise DataError(f"{path} cannot be loaded ({reason}); download the model again") from error
 
+    @property
+    def dim(self) -> int:
+        """Size d of an embedding."""
+        return int(self.model.get_embedding_dimension() or 0)
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts: float32 [n, d], unit rows."""
         vectors = self.model.encode(
@@ -67,6 +72,6 @@ class SentenceEmbedder:
         description = {
             "kind": self.kind,
             "path": str(self.path.resolve()),
-            "dim": self.model.get_embedding_dimension(),
+            "dim": self.dim,
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
