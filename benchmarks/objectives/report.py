@@ -118,13 +118,22 @@ def _mean_cell(estimate: Mapping[str, float] | None) -> str:
 
 
 def _forests(result: Result, against: str, rows: list[str]) -> list[str]:
-    figures = []
-    for metric in _metrics(result):
-        differences = {row: _differences(result, row, against).get(metric) for row in rows}
-        known = {row: difference for row, difference in differences.items() if difference}
-        if known:
-            figures.append(forest(metric, known, metric == HALLUCINATION))
-    return figures
+    by_row = {row: _differences(result, row, against) for row in rows}
+    return [_forest(metric, metric, by_row) for metric in _metrics(result) if any(by_row.values())]
+
+
+def _gaps(result: Result, parts: Mapping[str, Result], ours: str, theirs: str) -> list[str]:
+    """One row's lead over another under each of several conditions."""
+    by_part = {
+        label: part.get("differences", {}).get(ours, {}).get(theirs, {}) for label, part in parts.items()
+    }
+    shown = [*result["tuned_for"], HALLUCINATION] if any(by_part.values()) else []
+    return [_forest(f"{metric}: {ours} less {theirs}", metric, by_part) for metric in shown]
+
+
+def _forest(title: str, metric: str, by_row: Mapping[str, Mapping[str, Any]]) -> str:
+    known = {row: differences[metric] for row, differences in by_row.items() if metric in differences}
+    return forest(title, known, metric == HALLUCINATION)
 
 
 def _ablation(result: Result) -> list[str]:
@@ -142,6 +151,7 @@ def _scale(result: Result) -> list[str]:
         return []
     labels = [f"{float(share):.1%}".replace(".0%", "%") for share in by_share]
     figures = _curves(result, list(by_share.values()), [RAD_DPO, SFT], labels, "share of the sessions")
+    figures += _gaps(result, dict(zip(labels, by_share.values(), strict=True)), RAD_DPO, SFT)
     said = "The same number of steps at every share, so fewer sessions are seen more often. A smaller share"
     return [text(said, "is part of a larger one of the same seed."), plots(figures)]
 
@@ -172,6 +182,7 @@ def _noise(result: Result) -> list[str]:
     axis = "negatives that are relevant in truth"
     figures = [curves("Low weights as a detector", lines, labels, axis)]
     figures += _curves(result, list(controlled.values()), [RAD_DPO, WITHOUT_RDRW], labels, axis)
+    figures += _gaps(result, dict(zip(labels, controlled.values(), strict=True)), RAD_DPO, WITHOUT_RDRW)
     heads = ["pseudo-negatives", "of the pairs", "low weight", "precision", "recall", "AUC", "pairs"]
     rows = [
         [rate if rate == AS_LOGGED else f"{float(rate):.0%}", *_detection_cells(one["detection"])]
@@ -217,8 +228,8 @@ def _tuning(result: Result) -> list[str]:
 def _method(result: Result) -> list[str]:
     ordering = ", ".join(f"{name} {value:g}" for name, value in result["start"]["ordering"].items())
     remarks = (
-        f"Items behind the SIDs are ordered by weights tuned for the start on valid ({ordering}), the same for "
-        "every row.",
+        f"Items behind the SIDs are ordered by weights tuned for the start on valid ({ordering}), the same "
+        "for every row.",
         "Continued SFT learns from the same sessions in the same order, from their positives alone.",
         "A seed changes the order of the sessions and every draw; the start is the same.",
         "Intervals are percentiles of a bootstrap that draws queries and seeds again, independently of one "

@@ -52,7 +52,7 @@ def estimate(values: Values, seed: int = 0) -> Estimate:
         values: float64 [n_seeds, n_queries], at least one of each.
         seed: of the draws; the same for all rows.
     """
-    return Estimate(float(values.mean()), *_interval(_means(values, seed)))
+    return Estimate(float(values.mean()), *_interval(resampled_means(values, seed)))
 
 
 def difference(ours: Values, theirs: Values, seed: int = 0) -> Difference:
@@ -65,14 +65,14 @@ def difference(ours: Values, theirs: Values, seed: int = 0) -> Difference:
         seed: of the draws.
     """
     gaps = ours - theirs
-    means = _means(gaps, seed)
+    means = resampled_means(gaps, seed)
     # A difference of exactly 0 counts on both sides; with the one added, p is never 0.
     other_side = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(2 * (other_side + 1) / (RESAMPLES + 1), 1.0)
     return Difference(float(gaps.mean()), *_interval(means), p)
 
 
-def _means(values: Values, seed: int) -> NDArray[np.float64]:
+def resampled_means(values: Values, seed: int) -> NDArray[np.float64]:
     """The mean under each draw, float64 [RESAMPLES]."""
     seeds, queries = _draws(*values.shape, seed)
     means: NDArray[np.float64] = np.einsum("rq,rq->r", seeds @ values, queries)
