@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from model_export.embedder import write_embedder
 from model_export.errors import ExportError
 from model_export.graph import build_graph
-from model_export.proof import Prompts, Proof, prove, weights_of
+from model_export.proof import Proof, prove, weights_of
+from model_export.session import Prompts
 from model_export.source import Source
 from sid.manifest import FORMAT_VERSION, MANIFEST, Graph, Manifest, sha256
 from training.data.atomic import written_whole
 from training.model import Decoder
 
-COPIED = ("tokenizer.json", "sids.npz", "quantizer.npz", "items.parquet")  # as they are in the data directory
+# As they are in the data directory.
+COPIED = ("tokenizer.json", "sids.npz", "quantizer.npz", "items.parquet", "lexical.npz")
 PRECISION = "fp32"
 PROOF_QUERIES = 16
 PROOF_TITLES = 16
@@ -71,7 +73,8 @@ def export_bundle(
     """
     try:
         with written_whole(target, MANIFEST) as bundle:
-            prompts = Prompts.encode(source.dataset.tokenizer, source.queries(PROOF_QUERIES))
+            queries = source.queries(PROOF_QUERIES)
+            prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
             graphs = []
             for beam_width in sorted(set(beam_widths)):
                 graphs.append(_prove_graph(source, beam_width, prompts))

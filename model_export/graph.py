@@ -21,6 +21,8 @@ def build_graph(
 
     Inputs:
         tokens int64 [B, T], left-padded; mask bool [B, T], false on padding;
+        query_embedding float32 [B, embedding_dim], by the embedder of the items, zeros where that knows no
+        texts;
         trie_indptr int32 [n_internal + 1] and trie_codes int32 [n_edges], see ``sid.Trie``;
         slots_0, slots_1, … int32 [W_l] = 0, 1, …: as many as the level's widest branching, at least 1, and at
         least K on level 0; fewer lose children silently;
@@ -38,10 +40,11 @@ def build_graph(
     g = GraphBuilder()
     tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
     mask = g.input("mask", ir.DataType.BOOL, ["B", "T"])
+    embeddings = g.input("query_embedding", ir.DataType.FLOAT, ["B", config.embedding_dim])
     search = TrieSearch.with_inputs(g, config.levels, beam_width)
     decoder = DecoderGraph(g, config, weights)
 
-    prompt = decoder.read_prompt(tokens, mask)
+    prompt = decoder.read_prompt(tokens, mask, embeddings)
     hidden, codes_read = prompt.hidden, None
     beams = search.root()
     for level in range(config.levels):

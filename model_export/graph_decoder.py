@@ -25,12 +25,14 @@ class Prompt:
 
     Attributes:
         hidden: normed state at [SEP], [B, 1, d_model].
+        embeddings: of the queries, [B, embedding_dim].
         lengths: tokens that are not padding, int64 [B, 1].
         bias: 0 on tokens, ``UNSEEN`` on padding, [B, 1, 1, 1, T].
         layers: keys and values.
     """
 
     hidden: ir.Value
+    embeddings: ir.Value
     lengths: ir.Value
     bias: ir.Value
     layers: Layers
@@ -52,19 +54,20 @@ class DecoderGraph:
         self._config = config
         self._blocks = Blocks(g, config, weights)
 
-    def read_prompt(self, tokens: ir.Value, mask: ir.Value) -> Prompt:
+    def read_prompt(self, tokens: ir.Value, mask: ir.Value, embeddings: ir.Value) -> Prompt:
         """Run all layers over the prompt.
 
         Args:
             tokens: int64 [B, T], left-padded, so that [SEP] is the last column.
             mask: bool [B, T], false on padding.
+            embeddings: of the queries, float32 [B, embedding_dim].
         """
         g, blocks = self._g, self._blocks
         counts = g.CumSum(g.Cast(mask, to=ir.DataType.INT64), g.int64(1))
         # Padding stands at position −1 and averages over what it may not see: finite, and nobody looks at it.
         angles = blocks.angles(g.Sub(counts, g.int64(1)))
         bias = self._causal_bias(mask)
-        x = blocks.embed("embed_tokens", tokens)
+        x = self._with_embeddings(blocks.embed("embed_tokens", tokens), embeddings)
         layers: Layers = []
         for layer in range(self._config.n_layers):
             normed = blocks.norm(x, f"layers.{layer}.input_layernorm")
@@ -76,7 +79,7 @@ class DecoderGraph:
             x = g.Add(x, blocks.attend_in_prompt(normed, layer, angles, bias, layers[-1]))
             normed = blocks.norm(x, f"layers.{layer}.post_attention_layernorm")
             x = g.Add(x, blocks.feed_forward(normed, layer))
-        return Prompt(blocks.norm(x, "norm"), g.last(counts, 1), bias, layers)
+        return Prompt(blocks.norm(x, "norm"), embeddings, g.last(counts, 1), bias, layers)
 
     def read_codes(
         self, codes: ir.Value, level: int, prompt: Prompt, earlier: Layers | None
@@ -135,10 +138,18 @@ class DecoderGraph:
 
     def query_vector(self, prompt: Prompt) -> ir.Value:
         """Unit query vectors, [B, vector_dim]."""
-        g = self._g
-        vector = self._blocks.linear(g.reshape(prompt.hidden, 0, -1), "query_head")
+        g, blocks = self._g, self._blocks
+        of_state = blocks.linear(g.reshape(prompt.hidden, 0, -1), "query_head")
+        vector = g.Add(of_state, blocks.linear(prompt.embeddings, "item_head"))
         norm = g.ReduceL2(vector, g.int64([-1]), keepdims=1)
         return g.Div(vector, g.Max(norm, g.float32(SMALLEST_NORM)))
+
+    def _with_embeddings(self, tokens: ir.Value, embeddings: ir.Value) -> ir.Value:
+        """Add each query's embedding, projected, to its last token, [SEP]: [B, T, d_model]."""
+        g = self._g
+        before = g.Slice(tokens, g.int64([0]), g.int64([-1]), g.int64([1]))
+        projected = g.unsqueeze(self._blocks.linear(embeddings, "query_projection"), 1)
+        return g.Concat(before, g.Add(g.last(tokens, 1), projected), axis=1)
 
     def _appended(self, earlier: KeysValues, own: KeysValues) -> KeysValues:
         g = self._g

@@ -9,51 +9,21 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from model_export.errors import ExportError
 from model_export.graph_search import DEAD
-from model_export.reference import Prefix, ReferenceDecoder, beam_search
-from model_export.session import Answers, GraphSession
+from model_export.reference import Prefix, Prompt, ReferenceDecoder, beam_search
+from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
 from training.model import Decoder
+from training.model import Prompts as DecoderPrompts
 
 TOLERANCE = 1e-4  # of a log-probability or a coordinate of a unit vector in float32
 
 Ranking = dict[Prefix, float]  # log-probability by SID, best first
 
 JUDGED_BY_REFERENCE = 4  # queries; float64 without caches is slow
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Queries as the graph reads them.
-
-    Attributes:
-        tokens: int64 [B, T], left-padded.
-        mask: bool [B, T], false on padding.
-    """
-
-    tokens: NDArray[np.int64]
-    mask: NDArray[np.bool_]
-
-    @classmethod
-    def encode(cls, tokenizer: Tokenizer, queries: list[str]) -> "Prompts":
-        """Tokenize queries into one padded batch."""
-        encodings = tokenizer.encode_batch(queries)
-        tokens = np.asarray([encoding.ids for encoding in encodings], dtype=np.int64)
-        return cls(tokens, np.asarray([encoding.attention_mask for encoding in encodings], dtype=bool))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, rows: slice) -> "Prompts":
-        return Prompts(self.tokens[rows], self.mask[rows])
-
-    def unpadded(self) -> list[NDArray[np.int64]]:
-        """The tokens of each prompt."""
-        return [tokens[mask] for tokens, mask in zip(self.tokens, self.mask, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -132,12 +102,12 @@ def weights_of(decoder: Decoder) -> dict[str, NDArray[np.float32]]:
     return {name: tensor.detach().float().numpy() for name, tensor in decoder.state_dict().items()}
 
 
-def score(decoder: Decoder, prompt: NDArray[np.int64], sids: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+def score(decoder: Decoder, prompt: Prompt, sids: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
     """Score SIDs with the torch decoder, from whole sequences, without padding and cached keys.
 
     Args:
         decoder: the model.
-        prompt: int64 [T].
+        prompt: the query.
         sids: int32 [n, L].
 
     Returns:
@@ -145,16 +115,18 @@ def score(decoder: Decoder, prompt: NDArray[np.int64], sids: NDArray[np.int32]) 
     """
     with torch.inference_mode():
         codes = torch.from_numpy(sids.astype(np.int64))
-        tokens = decoder.embed_tokens(torch.from_numpy(prompt)).expand(len(codes), -1, -1)
-        x = torch.cat([tokens, decoder.embed_codes(codes)], dim=1)
+        tokens, embedding = torch.from_numpy(prompt.tokens), torch.from_numpy(prompt.embedding)
+        alone = DecoderPrompts(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), embedding[None])
+        embedded = decoder.embed_prompts(alone).expand(len(codes), -1, -1)
+        x = torch.cat([embedded, decoder.embed_codes(codes)], dim=1)
         length = x.shape[1]
         positions = torch.arange(length).expand(len(codes), -1)
         hidden, _ = decoder(x, positions, torch.ones(1, length, length, dtype=torch.bool).tril())
         log_probs = torch.zeros(len(codes))
         for level in range(codes.shape[1]):
-            predicted = decoder.code_log_probs(hidden[:, len(prompt) - 1 + level], level)
+            predicted = decoder.code_log_probs(hidden[:, len(tokens) - 1 + level], level)
             log_probs += predicted.gather(1, codes[:, level, None])[:, 0]
-        return log_probs, decoder.query_vectors(hidden[0, len(prompt) - 1])
+        return log_probs, decoder.query_vectors(hidden[0, len(tokens) - 1], embedding)
 
 
 def ranking(session: GraphSession, answers: Answers, row: int, table: SidTable, n_expected: int) -> Ranking:
@@ -189,7 +161,7 @@ def difference(found: Ranking, expected: Ranking) -> float:
 def _against_torch(
     session: GraphSession, decoder: Decoder, table: SidTable, prompts: Prompts
 ) -> tuple[float, float]:
-    answers = session.search(prompts.tokens, prompts.mask, Trie.from_table(table))
+    answers = session.search(prompts, Trie.from_table(table))
     log_probs, query_vectors = [], []
     for row, prompt in enumerate(prompts.unpadded()):
         found = ranking(session, answers, row, table, min(session.beam_width, table.n_leaves))
@@ -207,8 +179,8 @@ def _against_brute_force(
     small = SidTable.from_item_codes(table.codes[leaves], table.codebook_sizes)
     trie, leaf_mask = Trie.from_table(table), np.zeros(table.n_leaves, dtype=bool)
     leaf_mask[leaves] = True
-    alone = session.search(prompts.tokens, prompts.mask, Trie.from_table(small))
-    filtered = session.search(prompts.tokens, prompts.mask, trie, trie.alive(leaf_mask)[None])
+    alone = session.search(prompts, Trie.from_table(small))
+    filtered = session.search(prompts, trie, trie.alive(leaf_mask)[None])
     differences = []
     for row, prompt in enumerate(prompts.unpadded()):
         scores = reference.log_probs(prompt, small.codes)
@@ -227,7 +199,7 @@ def _against_reference(
     session: GraphSession, reference: ReferenceDecoder, table: SidTable, prompts: Prompts
 ) -> list[float]:
     """The differences of the queries whose beams are not ambiguous."""
-    answers = session.search(prompts.tokens, prompts.mask, Trie.from_table(table))
+    answers = session.search(prompts, Trie.from_table(table))
     differences = []
     for row, prompt in enumerate(prompts.unpadded()):
         expected = beam_search(reference, prompt, table.codes, session.beam_width)

@@ -6,6 +6,7 @@ One prompt at a time, without padding, without cached keys and values, every sco
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,18 @@ from training.model import DecoderConfig
 
 Floats = NDArray[np.float64]
 Prefix = tuple[int, ...]
+
+
+class Prompt(NamedTuple):
+    """One query without padding.
+
+    Attributes:
+        tokens: int64 [T], from [BOS] to [SEP].
+        embedding: float [embedding_dim], of the query.
+    """
+
+    tokens: NDArray[np.int64]
+    embedding: NDArray[np.floating]
 
 
 class ReferenceDecoder:
@@ -30,11 +43,11 @@ class ReferenceDecoder:
             name.removesuffix(".weight"): array.astype(np.float64) for name, array in weights.items()
         }
 
-    def next_log_probs(self, prompt: NDArray[np.int64], prefixes: NDArray[np.integer]) -> Floats:
+    def next_log_probs(self, prompt: Prompt, prefixes: NDArray[np.integer]) -> Floats:
         """Log-probabilities of the code after each prefix.
 
         Args:
-            prompt: int64 [T], from [BOS] to [SEP].
+            prompt: the query.
             prefixes: int [n, l], codes of the first l levels; l may be 0.
 
         Returns:
@@ -42,27 +55,28 @@ class ReferenceDecoder:
         """
         return self._log_probs(self._states(prompt, prefixes)[:, -1], prefixes.shape[1])
 
-    def log_probs(self, prompt: NDArray[np.int64], sids: NDArray[np.integer]) -> Floats:
+    def log_probs(self, prompt: Prompt, sids: NDArray[np.integer]) -> Floats:
         """Log-probabilities of whole SIDs: int [n, L] → float64 [n]."""
-        states = self._states(prompt, sids[:, :-1])[:, len(prompt) - 1 :]
+        states = self._states(prompt, sids[:, :-1])[:, len(prompt.tokens) - 1 :]
         total = np.zeros(len(sids))
         for level in range(self._config.levels):
             total += self._log_probs(states[:, level], level)[np.arange(len(sids)), sids[:, level]]
         return total
 
-    def query_vector(self, prompt: NDArray[np.int64]) -> Floats:
+    def query_vector(self, prompt: Prompt) -> Floats:
         """Unit query vector of a prompt, float64 [vector_dim]."""
         state = self._states(prompt, np.empty((1, 0), np.int64))[0, -1]
-        vector: Floats = self._weights["query_head"] @ state
+        vector: Floats = self._weights["query_head"] @ state + self._weights["item_head"] @ prompt.embedding
         return vector / np.linalg.norm(vector)
 
     def _log_probs(self, states: Floats, level: int) -> Floats:
         logits = self._linear(states, f"code_embeddings.{level}")
         return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
-    def _states(self, prompt: NDArray[np.int64], codes: NDArray[np.integer]) -> Floats:
+    def _states(self, prompt: Prompt, codes: NDArray[np.integer]) -> Floats:
         """Normed states over prompt and codes: [n, T + l, d_model]."""
-        tokens = self._weights["embed_tokens"][prompt]
+        tokens = self._weights["embed_tokens"][prompt.tokens]
+        tokens[-1] += self._weights["query_projection"] @ prompt.embedding
         parts = [np.broadcast_to(tokens, (len(codes), *tokens.shape))]
         for level in range(codes.shape[1]):
             parts.append(self._weights[f"code_embeddings.{level}"][codes[:, level]][:, None])
@@ -135,13 +149,13 @@ class ReferenceBeams:
 
 
 def beam_search(
-    decoder: ReferenceDecoder, prompt: NDArray[np.int64], sids: NDArray[np.integer], beam_width: int
+    decoder: ReferenceDecoder, prompt: Prompt, sids: NDArray[np.integer], beam_width: int
 ) -> ReferenceBeams:
     """Keep, level by level, the K most likely prefixes of SIDs that exist.
 
     Args:
         decoder: scores prefixes.
-        prompt: int64 [T].
+        prompt: the query.
         sids: int [n, L], the SIDs that exist.
         beam_width: K.
     """

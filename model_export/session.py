@@ -5,8 +5,44 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
+from model_export.reference import Prompt
 from sid import Trie
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Queries as the graph reads them.
+
+    Attributes:
+        tokens: int64 [B, T], left-padded.
+        mask: bool [B, T], false on padding.
+        embeddings: float32 [B, embedding_dim], of the queries.
+    """
+
+    tokens: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    embeddings: NDArray[np.float32]
+
+    @classmethod
+    def encode(cls, tokenizer: Tokenizer, queries: list[str], embeddings: NDArray[np.float32]) -> "Prompts":
+        """Tokenize queries into one padded batch."""
+        encodings = tokenizer.encode_batch(queries)
+        tokens = np.asarray([encoding.ids for encoding in encodings], dtype=np.int64)
+        mask = np.asarray([encoding.attention_mask for encoding in encodings], dtype=bool)
+        return cls(tokens, mask, embeddings)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice) -> "Prompts":
+        return Prompts(self.tokens[rows], self.mask[rows], self.embeddings[rows])
+
+    def unpadded(self) -> list[Prompt]:
+        """Each prompt alone."""
+        rows = zip(self.tokens, self.mask, self.embeddings, strict=True)
+        return [Prompt(tokens[mask], embedding) for tokens, mask, embedding in rows]
 
 
 @dataclass(frozen=True)
@@ -43,8 +79,7 @@ class GraphSession:
 
     def search(
         self,
-        tokens: NDArray[np.int64],
-        mask: NDArray[np.bool_],
+        prompts: Prompts,
         trie: Trie,
         alive: NDArray[np.bool_] | None = None,
         filter_rows: NDArray[np.int32] | None = None,
@@ -52,8 +87,7 @@ class GraphSession:
         """Decode a batch.
 
         Args:
-            tokens: int64 [B, T], left-padded.
-            mask: bool [B, T], false on padding.
+            prompts: B queries.
             trie: the SIDs that exist.
             alive: bool [F, n_nodes], filters from ``trie.alive``; None lets everything through.
             filter_rows: int32 [B], the filter of each query; None is the first for all.
@@ -61,10 +95,11 @@ class GraphSession:
         if alive is None:
             alive = np.ones((1, trie.n_nodes), dtype=bool)
         if filter_rows is None:
-            filter_rows = np.zeros(len(tokens), dtype=np.int32)
+            filter_rows = np.zeros(len(prompts), dtype=np.int32)
         feeds = {
-            "tokens": tokens,
-            "mask": mask,
+            "tokens": prompts.tokens,
+            "mask": prompts.mask,
+            "query_embedding": prompts.embeddings,
             "trie_indptr": trie.indptr,
             "trie_codes": trie.codes,
             "alive": alive,

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model_export.errors import ExportError
 from sid import OrderingWeights
 from training.checkpoint import TOKENIZER, load_decoder, load_ordering, read_json
@@ -12,6 +15,19 @@ from training.dataset import Dataset
 from training.model import Decoder
 
 METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Texts with the embeddings that the decoder reads them with.
+
+    Attributes:
+        texts: n of them.
+        embeddings: float32 [n, embedding_dim].
+    """
+
+    texts: list[str]
+    embeddings: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,15 +66,19 @@ class Source:
         source._check()
         return source
 
-    def queries(self, n_queries: int) -> list[str]:
-        """Real queries, spread over those held out, else over all; titles where there are no sessions."""
+    def queries(self, n_queries: int) -> Queries:
+        """Real queries, spread over those held out, else over all.
+
+        Where there are no sessions, titles stand for queries, with the embeddings of their items.
+        """
+        dataset = self.dataset
         for split in ("test", "valid", "train"):
-            queries = list(dict.fromkeys(session.query for session in self.dataset.sessions(split)))
-            if queries:
-                break
-        else:
-            queries = self.dataset.titles
-        return queries[:: max(1, len(queries) // n_queries)][:n_queries]
+            texts = list(dict.fromkeys(session.query for session in dataset.sessions(split)))
+            if texts:
+                chosen = texts[_spread(len(texts), n_queries)]
+                return Queries(chosen, dataset.embed(chosen))
+        rows = _spread(dataset.n_items, n_queries)
+        return Queries(dataset.titles[rows], dataset.item_embeddings[rows])
 
     def _check(self) -> None:
         config, dataset = self.decoder.config, self.dataset
@@ -85,6 +105,11 @@ class Source:
         return ExportError(
             f"{self.checkpoint} {finding}; export with the data it was trained on or train again"
         )
+
+
+def _spread(n: int, n_wanted: int) -> slice:
+    step = max(1, n // n_wanted)
+    return slice(0, step * n_wanted, step)
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:

@@ -69,7 +69,7 @@ class LexicalIndex:
         frequency = np.asarray(counts, dtype=np.float64)
         n_items_with = np.bincount(column_of_entry, minlength=len(numbers))
         idf = np.log1p((len(texts) - n_items_with + 0.5) / (n_items_with + 0.5))
-        relative_length = n_words / max(n_words.mean(), 1.0) if len(texts) else n_words
+        relative_length = n_words / n_words.mean() if n_words.any() else n_words
         saturation = K1 * (1 - B + B * np.repeat(relative_length, n_entries))
         weights = idf[column_of_entry] * frequency / (frequency + saturation)
         return cls(tuple(numbers), indptr, column_of_entry, weights.astype(np.float32))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sid.errors import SidError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 the graphs read the query's embedding, and lexical.npz is part of a bundle
 MANIFEST = "manifest.json"
 FIELD_TYPES = {
     "name": str,
@@ -24,7 +24,7 @@ FIELD_TYPES = {
 
 
 class BundleError(SidError):
-    """A bundle that cannot be served: missing, truncated, altered, or written by a newer version."""
+    """A bundle that cannot be served: missing, truncated, altered, or of another format."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Manifest:
     """Contents of ``manifest.json``.
 
     Attributes:
-        format_version: of the bundle's layout; a reader refuses a newer one.
+        format_version: of the bundle's layout; a reader refuses any other than its own.
         name: the model's name, shown in every answer.
         created: ISO 8601, UTC.
         revision: git revision of the code that exported it, "unknown" outside a checkout.
         config: the decoder's shape and the decoding settings (JSON object).
-        ordering: tau and prior, see ``sid.OrderingWeights``.
+        ordering: the weights of the parts of an item's score, see ``sid.OrderingWeights``.
         metrics: figures from ``radsearch evaluate`` and from the export's proof, by name.
         graphs: the exported beam searches, at least one.
         files: sha256 (hex) of every other file, by path inside the bundle.
@@ -72,17 +72,18 @@ class Manifest:
         """Read and check a bundle's manifest and the hash of every file it names.
 
         Raises:
-            BundleError: if the bundle is missing, truncated, altered or of a newer format.
+            BundleError: if the bundle is missing, truncated, altered or of another format.
         """
         path = bundle / MANIFEST
         raw = _read_json(path)
         version = raw.get("format_version")
         if type(version) is not int or version < 1:
             raise BundleError(f"{path} has no format version; export the bundle again")
-        if version > FORMAT_VERSION:
+        if version != FORMAT_VERSION:
+            remedy = "upgrade radsearch or " if version > FORMAT_VERSION else ""
             raise BundleError(
-                f"{bundle} has bundle format {version}, this release reads up to {FORMAT_VERSION}; "
-                "upgrade radsearch or export the bundle with this release"
+                f"{bundle} has bundle format {version}, this release reads {FORMAT_VERSION}; "
+                f"{remedy}export the bundle again with this release"
             )
         try:
             manifest = _parse(raw)

@@ -43,7 +43,9 @@ def outspoken(config: DecoderConfig) -> Decoder:
         for name, weight in decoder.named_parameters():
             if "norm" in name:
                 weight.uniform_(0.5, 1.5)
-            else:
+            elif name == "query_head.weight":
+                weight.normal_(std=0.2)
+            elif name != "item_head.weight":
                 weight.mul_(15)
     return decoder.eval()
 
@@ -118,7 +120,7 @@ def made_checkpoint(made_data: Path, tmp_path_factory: pytest.TempPathFactory) -
         **SMALL,
     )
     checkpoint = tmp_path_factory.mktemp("made") / "checkpoint"
-    ordering = OrderingWeights(tau=0.5, prior=0.25)
+    ordering = OrderingWeights(tau=0.5, prior=0.25, lexical=0.125)
     save_checkpoint(checkpoint, outspoken(config), dataset.tokenizer, ordering, Provenance("sft"))
     return checkpoint
 

@@ -15,7 +15,7 @@ import model_export.bundle
 from model_export.bundle import ProvenGraph, export_bundle, revision
 from model_export.errors import ExportError
 from model_export.graph import build_graph
-from model_export.session import GraphSession
+from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import RadsearchError, ResidualQuantizer, SidTable, Trie
 from sid.manifest import Manifest
@@ -46,6 +46,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
         "sids.npz",
         "quantizer.npz",
         "items.parquet",
+        "lexical.npz",
         "item_vectors.npy",
         "item_prior.npy",
         "item_head.npy",
@@ -57,7 +58,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
     ]
     assert manifest.name == "shop"
     assert manifest.created.endswith("+00:00")
-    assert manifest.ordering == {"tau": 0.5, "prior": 0.25}
+    assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "lexical": 0.125}
     assert DecoderConfig.from_dict(manifest.config["decoder"]) == source.decoder.config
     assert (manifest.config["beam_widths"], manifest.config["max_prompt"]) == ([4, 9], 32)
     for figures in manifest.metrics["proof"].values():
@@ -66,10 +67,10 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
 
 def test_a_query_is_answered_from_the_bundle_alone(bundle: Path, source: Source) -> None:
     table = SidTable.load(bundle / "sids.npz")
-    encoding = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode("shoe red")
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    embeddings = TfidfEmbedder.load(bundle / "embedder").embed(["shoe red"])
     session = GraphSession((bundle / "model_k9_fp32.onnx").read_bytes(), 9)
-    tokens = np.asarray([encoding.ids])
-    answers = session.search(tokens, np.ones_like(tokens, dtype=bool), Trie.from_table(table))
+    answers = session.search(Prompts.encode(tokenizer, ["shoe red"], embeddings), Trie.from_table(table))
     np.testing.assert_array_equal(answers.sids[0], table.codes[answers.leaves[0]])
 
 

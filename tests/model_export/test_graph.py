@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from model_export.graph import build_graph
 from model_export.graph_search import DEAD
 from model_export.proof import weights_of
-from model_export.reference import ReferenceDecoder, beam_search
-from model_export.session import Answers, GraphSession
+from model_export.reference import Prompt, ReferenceDecoder, beam_search
+from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
 from training.model import Decoder, DecoderConfig
+from training.model import Prompts as DecoderPrompts
 from training.search import TrieTree, constrained_search
 
 Codebooks = tuple[int, ...]
@@ -30,13 +33,19 @@ BEAM_WIDTHS = [1, 3, 10, 150]
 TOLERANCE = 5e-5
 
 
-def pad(prompts: list[list[int]], extra: int = 0) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Tokens and mask of prompts at the right edge, behind ``extra`` columns of padding."""
+def one(tokens: list[int]) -> Prompt:
+    """A prompt of these tokens, with an embedding of its own."""
+    return Prompt(np.asarray(tokens), np.random.default_rng(tokens).standard_normal(6).astype(np.float32))
+
+
+def pad(prompts: list[list[int]], extra: int = 0) -> Prompts:
+    """Prompts at the right edge, behind ``extra`` columns of padding."""
     length = max(len(prompt) for prompt in prompts) + extra
     tokens = np.zeros((len(prompts), length), dtype=np.int64)
     for row, prompt in enumerate(prompts):
         tokens[row, length - len(prompt) :] = prompt
-    return tokens, np.arange(length) >= length - np.asarray([[len(prompt)] for prompt in prompts])
+    mask = np.arange(length) >= length - np.asarray([[len(prompt)] for prompt in prompts])
+    return Prompts(tokens, mask, np.stack([one(prompt).embedding for prompt in prompts]))
 
 
 def full_table(codebooks: Codebooks) -> SidTable:
@@ -64,7 +73,7 @@ class Case:
     def search(self, session: GraphSession) -> Answers:
         trie = Trie.from_table(self.table)
         alive = np.stack([trie.alive(leaf_mask) for leaf_mask in self.filters])
-        return session.search(*pad(self.prompts), trie, alive, np.asarray(self.filter_rows, dtype=np.int32))
+        return session.search(pad(self.prompts), trie, alive, np.asarray(self.filter_rows, dtype=np.int32))
 
     def leaves(self, row: int) -> NDArray[np.int64]:
         return np.flatnonzero(self.filters[self.filter_rows[row]])
@@ -133,7 +142,7 @@ def test_a_beam_as_wide_as_the_catalogue_ranks_all_of_it(
         if len(leaves) > beam_width:
             continue
         assert_well_formed(case, answers, row, len(leaves))
-        scores = reference.log_probs(np.asarray(prompt), case.table.codes)
+        scores = reference.log_probs(one(prompt), case.table.codes)
         found = answers.leaves[row, : len(leaves)]
         np.testing.assert_allclose(answers.log_probs[row, : len(leaves)], scores[found], atol=TOLERANCE)
 
@@ -147,7 +156,7 @@ def test_a_narrow_beam_finds_what_the_reference_finds(
     answers = case.search(session_of(case.codebooks, beam_width))
     for row, prompt in enumerate(case.prompts):
         sids = case.table.codes[case.leaves(row)]
-        expected = beam_search(reference, np.asarray(prompt), sids, beam_width)
+        expected = beam_search(reference, one(prompt), sids, beam_width)
         assert_well_formed(case, answers, row, len(expected.log_probs))
         if expected.margin > TOLERANCE:
             values = list(expected.log_probs.values())
@@ -161,7 +170,7 @@ def test_query_vectors_are_the_references(
 ) -> None:
     reference = references[case.codebooks]
     vectors = case.search(session_of(case.codebooks, 3)).query_vectors
-    expected = [reference.query_vector(np.asarray(prompt)) for prompt in case.prompts]
+    expected = [reference.query_vector(one(prompt)) for prompt in case.prompts]
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
@@ -169,9 +178,9 @@ def test_query_vectors_are_the_references(
 @given(case=cases(), extra=st.integers(1, 9))
 def test_padding_and_neighbours_change_nothing(session_of: SessionOf, case: Case, extra: int) -> None:
     session, trie = session_of(case.codebooks, 10), Trie.from_table(case.table)
-    together = session.search(*pad(case.prompts, extra), trie)
+    together = session.search(pad(case.prompts, extra), trie)
     for row, prompt in enumerate(case.prompts):
-        alone = session.search(*pad([prompt]), trie)
+        alone = session.search(pad([prompt]), trie)
         np.testing.assert_allclose(together.log_probs[row], alone.log_probs[0], atol=TOLERANCE)
         np.testing.assert_allclose(together.query_vectors[row], alone.query_vectors[0], atol=1e-5)
 
@@ -185,23 +194,31 @@ def test_torch_finds_the_same(
     every = full_table(codebooks).codes
     table = SidTable.from_item_codes(every[rng.random(len(every)) < 0.7], codebooks)
     trie = Trie.from_table(table)
-    tokens, mask = pad([[1, *rng.integers(4, 40, length).tolist(), 2] for length in (0, 1, 3, 8)])
-    answers = session_of(codebooks, 10).search(tokens, mask, trie)
-    expected = constrained_search(
-        decoders[codebooks],
-        torch.from_numpy(tokens),
-        torch.from_numpy(mask),
-        TrieTree.from_trie(trie),
-        10,
-    )
+    prompts = pad([[1, *rng.integers(4, 40, length).tolist(), 2] for length in (0, 1, 3, 8)])
+    answers = session_of(codebooks, 10).search(prompts, trie)
+    arrays = (prompts.tokens, prompts.mask, prompts.embeddings)
+    same = DecoderPrompts(*(torch.from_numpy(array) for array in arrays))
+    expected = constrained_search(decoders[codebooks], same, TrieTree.from_trie(trie), 10)
     np.testing.assert_array_equal(answers.leaves, expected.leaves.numpy())
     np.testing.assert_allclose(answers.log_probs, expected.log_probs.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(answers.query_vectors, expected.query_vectors.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("codebooks", CODEBOOKS)
+def test_the_embedding_of_a_query_tells_its_answer(session_of: SessionOf, codebooks: Codebooks) -> None:
+    session, trie = session_of(codebooks, 10), Trie.from_table(full_table(codebooks))
+    prompts = pad([[1, 5, 9, 2], [1, 5, 9, 2], [1, 5, 9, 2]])
+    embeddings = np.stack([prompts.embeddings[0], -prompts.embeddings[0], np.zeros(6, np.float32)])
+    answers = session.search(Prompts(prompts.tokens, prompts.mask, embeddings), trie)
+    for a, b in itertools.combinations(range(3), 2):
+        assert np.abs(answers.log_probs[a] - answers.log_probs[b]).max() > 0.01
+        assert np.abs(answers.query_vectors[a] - answers.query_vectors[b]).max() > 0.01
 
 
 @pytest.mark.parametrize("codebooks", CODEBOOKS)
 def test_an_empty_trie_gives_nothing(session_of: SessionOf, codebooks: Codebooks) -> None:
     table = SidTable.from_item_codes(np.empty((0, len(codebooks)), dtype=np.int32), codebooks)
-    answers = session_of(codebooks, 3).search(*pad([[1, 5, 2], [1, 2]]), Trie.from_table(table))
+    answers = session_of(codebooks, 3).search(pad([[1, 5, 2], [1, 2]]), Trie.from_table(table))
     assert (answers.leaves == -1).all()
     assert (answers.sids == -1).all()
     assert (answers.log_probs == np.float32(DEAD)).all()
@@ -216,13 +233,13 @@ def test_equal_scores_come_by_leaf(decoders: dict[Codebooks, Decoder]) -> None:
         weights[f"code_embeddings.{level}.weight"] = np.zeros((codebooks[level], 16), dtype=np.float32)
     model = build_graph(decoders[codebooks].config, weights, 10)
     session = GraphSession(ir.to_proto(model).SerializeToString(), 10)
-    answers = session.search(*pad([[1, 7, 2], [1, 2]]), Trie.from_table(full_table(codebooks)))
+    answers = session.search(pad([[1, 7, 2], [1, 2]]), Trie.from_table(full_table(codebooks)))
     np.testing.assert_array_equal(answers.leaves, [range(10)] * 2)
 
 
 def test_equal_sums_of_different_beams_come_by_leaf() -> None:
     """Code 1 is likelier than code 0, and what follows it is as much less likely."""
-    config = DecoderConfig(4, (2, 2), embedding_dim=1, vector_dim=1, d_model=16, n_layers=1)
+    config = DecoderConfig(4, (2, 2), embedding_dim=6, vector_dim=1, d_model=16, n_layers=1)
     weights = {
         name: np.zeros_like(weight) if "norm" not in name else weight
         for name, weight in weights_of(Decoder(config)).items()
@@ -234,7 +251,7 @@ def test_equal_sums_of_different_beams_come_by_leaf() -> None:
     weights["code_embeddings.1.weight"][:] = [axis[1] - axis[2], axis[2] - axis[1]]
     table = SidTable.from_item_codes(np.asarray([[0, 0], [1, 0]]), (2, 2))
     session = GraphSession(ir.to_proto(build_graph(config, weights, 2)).SerializeToString(), 2)
-    answers = session.search(*pad([[1, 2]]), Trie.from_table(table))
+    answers = session.search(pad([[1, 2]]), Trie.from_table(table))
     assert answers.log_probs[0, 0] == answers.log_probs[0, 1]
     assert answers.leaves.tolist() == [[0, 1]]
 
@@ -244,9 +261,9 @@ def test_filters_may_hold_more_nodes_than_int32_counts(session_of: SessionOf) ->
     # The system gives zeros their memory when they are first read, and one row of these is read.
     alive = np.zeros((2**31 // trie.n_nodes + 2, trie.n_nodes), dtype=bool)
     alive[-1] = True
-    tokens, mask = pad([[1, 9, 2]])
-    answers = session.search(tokens, mask, trie, alive, np.asarray([len(alive) - 1], dtype=np.int32))
-    np.testing.assert_array_equal(answers.leaves, session.search(tokens, mask, trie).leaves)
+    prompts = pad([[1, 9, 2]])
+    answers = session.search(prompts, trie, alive, np.asarray([len(alive) - 1], dtype=np.int32))
+    np.testing.assert_array_equal(answers.leaves, session.search(prompts, trie).leaves)
 
 
 @pytest.mark.parametrize("codebooks", CODEBOOKS)
@@ -261,17 +278,29 @@ def test_each_weight_is_stored_once(decoders: dict[Codebooks, Decoder]) -> None:
     weights = weights_of(decoder)
     graph = build_graph(decoder.config, weights, 3).graph
     stored = sum(value.const_value.size for value in graph.initializers.values() if value.const_value)
-    used = sum(weight.size for name, weight in weights.items() if name != "item_head.weight")
+    used = sum(weight.size for weight in weights.values())
     assert used <= stored < used + 100  # constants
 
 
-def test_keys_and_values_of_the_prompt_are_not_copied_per_beam(decoders: dict[Codebooks, Decoder]) -> None:
-    decoder, beam_width = decoders[6, 4, 5], 7
+def test_keys_and_values_of_the_prompt_are_not_copied_per_beam(
+    monkeypatch: pytest.MonkeyPatch, decoders: dict[Codebooks, Decoder]
+) -> None:
+    """Seen at run time, where every intermediate value has its shape."""
+    decoder, beam_width, length = decoders[6, 4, 5], 7, 13
     model = ir.to_proto(build_graph(decoder.config, weights_of(decoder), beam_width))
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes = [
-        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in inferred.graph.value_info
-    ]
-    assert ["B", 2, 1, "T", 8] in shapes
-    assert not [shape for shape in shapes if {"T", beam_width, decoder.config.head_dim} <= set(shape)]
+    names = [output.name for output in model.graph.output]
+    inner = {name for node in model.graph.node for name in node.output if name not in names}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
+    session = GraphSession(model.SerializeToString(), beam_width)
+    run, shapes = session._session.run, []
+
+    def run_and_look(_: list[str], feeds: dict[str, Any]) -> list[Any]:
+        values = run([*names, *inner], feeds)
+        shapes.extend(value.shape for value in values)
+        return values[: len(names)]
+
+    monkeypatch.setattr(session, "_session", SimpleNamespace(run=run_and_look))
+    session.search(pad([[1, *[9] * (length - 2), 2]] * 3), Trie.from_table(full_table((6, 4, 5))))
+    assert (3, 2, 1, length, 8) in shapes
+    assert (3, beam_width, 2, 1, 8) in shapes
+    assert not [shape for shape in shapes if {length, beam_width, decoder.config.head_dim} <= set(shape)]

@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 
 from model_export.graph_builder import GraphBuilder, Output
 from model_export.graph_search import DEAD, TrieSearch
-from model_export.session import Answers, GraphSession
+from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
 
 LEVELS = 3
 
 
 def table_graph(beam_width: int) -> bytes:
-    """A search whose codes have fixed scores: the prompt is not read, each code's own number is its score.
+    """A search whose codes have fixed scores: prompts are not read, each code's own number is its score.
 
     ``tokens`` carries the scores of one query: level by level, V codes each.
     """
     g = GraphBuilder()
     tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
     g.input("mask", ir.DataType.BOOL, ["B", "T"])
+    g.input("query_embedding", ir.DataType.FLOAT, ["B", 1])
     search = TrieSearch.with_inputs(g, LEVELS, beam_width)
     scores = g.reshape(g.Cast(tokens, to=ir.DataType.FLOAT), 0, LEVELS, 1, -1)
     beams = search.root()
@@ -55,7 +56,8 @@ def search() -> Callable[[NDArray[np.int64], Trie, int], Answers]:
 
     def run(scores: NDArray[np.int64], trie: Trie, beam_width: int) -> Answers:
         tokens = scores.reshape(len(scores), -1)
-        return session(beam_width).search(tokens, np.ones(tokens.shape, dtype=bool), trie)
+        prompts = Prompts(tokens, np.ones(tokens.shape, bool), np.zeros((len(tokens), 1), np.float32))
+        return session(beam_width).search(prompts, trie)
 
     return run
 

@@ -13,7 +13,8 @@ from model_export.graph import build_graph
 from model_export.graph_blocks import Blocks
 from model_export.graph_decoder import DecoderGraph
 from model_export.graph_search import TrieSearch
-from model_export.proof import TOLERANCE, Prompts, Proof, prove, weights_of
+from model_export.proof import TOLERANCE, Proof, prove, weights_of
+from model_export.session import Prompts
 from sid import SidTable
 from training.model import Decoder
 
@@ -38,7 +39,7 @@ def prove_weights(decoder: Decoder) -> Callable[[Weights], Proof]:
     mask = np.arange(8) >= 6 - lengths[:, None]
     tokens = np.where(mask, rng.integers(4, 40, mask.shape), 0)
     tokens[:, -1] = 2
-    prompts = Prompts(tokens, mask)
+    prompts = Prompts(tokens, mask, rng.standard_normal((8, 6)).astype(np.float32))
 
     def run(weights: Weights) -> Proof:
         model = build_graph(decoder.config, weights, BEAM_WIDTH)
@@ -70,7 +71,9 @@ def test_a_right_graph_passes_with_figures(
         "layers.1.self_attn.o_proj.weight",
         "layers.1.mlp.down_proj.weight",
         "norm.weight",
+        "query_projection.weight",
         "query_head.weight",
+        "item_head.weight",
     ],
 )
 def test_a_tampered_weight_fails(

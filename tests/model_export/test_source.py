@@ -10,8 +10,9 @@ import pytest
 
 from model_export.errors import ExportError
 from model_export.source import Source
-from sid import RadsearchError, SidTable
+from sid import RadsearchError, SidTable, TfidfEmbedder
 from training.checkpoint import CheckpointError
+from training.dataset import Dataset
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -23,9 +24,24 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_queries_are_real_and_held_out(made_checkpoint: Path, made_data: Path) -> None:
     source = Source.load(made_checkpoint, made_data)
     held_out = {session.query for session in source.dataset.sessions("test")}
-    assert set(source.queries(1000)) == held_out
-    assert len(source.queries(3)) == 3
-    assert set(source.queries(3)) <= held_out
+    assert set(source.queries(1000).texts) == held_out
+    few = source.queries(3)
+    assert len(few.texts) == 3
+    assert set(few.texts) <= held_out
+    embedder = TfidfEmbedder.load(made_data / "embedder")
+    np.testing.assert_allclose(few.embeddings, embedder.embed(few.texts), atol=1e-6)
+
+
+def test_without_sessions_titles_stand_for_queries(
+    monkeypatch: pytest.MonkeyPatch, made_checkpoint: Path, made_data: Path
+) -> None:
+    source = Source.load(made_checkpoint, made_data)
+    monkeypatch.setattr(Dataset, "sessions", lambda self, split: [])
+    for n_queries in (1, 7, 1000):
+        queries = source.queries(n_queries)
+        rows = [source.dataset.titles.index(title) for title in queries.texts]
+        assert len(set(rows)) == min(n_queries, source.dataset.n_items)
+        np.testing.assert_array_equal(queries.embeddings, source.dataset.item_embeddings[rows])
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(made_data: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def write_bundle(path: Path) -> Path:
         created="2026-01-01T00:00:00+00:00",
         revision="unknown",
         config={"beam_widths": [8], "name": "Größe 42"},
-        ordering={"tau": 0.5, "prior": 0.1},
+        ordering={"tau": 0.5, "prior": 0.1, "lexical": 0.2},
         metrics={"NDCG@10": 0.8},
         graphs=(Graph("model_k8_fp32.onnx", 8, "fp32"),),
         files={name: sha256(path / name) for name in FILES},
@@ -76,6 +76,16 @@ def test_an_altered_or_cut_file_is_refused(bundle: Path, name: str) -> None:
 def test_a_newer_format_asks_for_an_upgrade(bundle: Path) -> None:
     edit(bundle, format_version=FORMAT_VERSION + 1, graphs="of a kind to come")
     with pytest.raises(BundleError, match=rf"bundle format {FORMAT_VERSION + 1}, .* upgrade radsearch"):
+        Manifest.read(bundle)
+
+
+def test_an_older_format_asks_for_an_export(bundle: Path) -> None:
+    edit(bundle, format_version=FORMAT_VERSION - 1)
+    with pytest.raises(
+        BundleError,
+        match=rf"format {FORMAT_VERSION - 1}, this release reads {FORMAT_VERSION}; "
+        "export the bundle again with this release$",
+    ):
         Manifest.read(bundle)
 
 
