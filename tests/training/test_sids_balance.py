@@ -102,7 +102,8 @@ def test_balance_costs_little_reconstruction() -> None:
 
 
 def test_a_sample_balances_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_POINTS_PER_CENTROID", 64)
+    monkeypatch.setattr(module, "MOVING_POINTS", 32)
+    monkeypatch.setattr(module, "PRICING_POINTS", 96)
     vectors = skewed(6000, 8)
     codes = trained(vectors, (16,), balanced=True).encode(vectors)[:, 0]
     assert largest(codes) <= 1.4 * SLACK * len(vectors) / 16

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from training.data.errors import DataError
+from training.sids.balance import SLACK
 from training.sids.build import SidSettings, build_sids
 
 HOURGLASS = 0.05  # depth from which a middle level counts as crowded
@@ -26,7 +27,7 @@ def sids(
     seed: Annotated[int, typer.Option(min=0, help="Of SVD and k-means.")] = 0,
     balanced: Annotated[
         bool,
-        typer.Option("--balanced", help="No code takes more than 1.5 times its even share of the items."),
+        typer.Option("--balanced", help=f"Hold every code to {SLACK} times its even share of the items."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

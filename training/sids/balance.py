@@ -14,13 +14,16 @@ ROUNDS = 20  # of bidding between two moves
 LAST_ROUNDS = 200  # after the last move, most often enough for every code to keep within its capacity
 FADE = 0.8  # share of the prices that outlives a move
 INCREMENT = 0.01  # least rise of a price, as a share of the mean squared distance; ends wars over equal items
-MAX_POINTS_PER_CENTROID = 256  # more move prices very little
+MOVING_POINTS = 256  # vectors per centroid, at most, that move it
+PRICING_POINTS = 1024  # and that set its last price: prices of fewer do not hold for the rest as well
 
 Vectors = NDArray[np.float32]
 
 
 def balance(vectors: Vectors, codebook: Vectors, seed: int) -> tuple[Vectors, Vectors]:
     """Move centroids and price them so that each is nearest to at most ⌈1.5 · n / V⌉ of the n vectors.
+
+    Where n is large beside V this holds for a sample, and for the rest nearly.
 
     Takes turns like Lloyd's algorithm: share the vectors out within the capacity, see :func:`share_out`; move
     every centroid to the mean of its own. The prices become the codebook's bias, so that a new item finds its
@@ -31,20 +34,20 @@ def balance(vectors: Vectors, codebook: Vectors, seed: int) -> tuple[Vectors, Ve
     Args:
         vectors: float32 [n, d].
         codebook: float32 [V, d], from k-means.
-        seed: of the sample that is drawn where n is large beside V.
+        seed: of the samples.
 
     Returns:
         The codebook, float32 [V, d], and its bias, float32 [V], ≥ 0.
     """
     if len(codebook) == 1:
         return codebook, np.zeros(1, dtype=np.float32)
-    vectors = _distinct(_sample(vectors, len(codebook) * MAX_POINTS_PER_CENTROID, seed))
-    capacity = math.ceil(SLACK * len(vectors) / len(codebook))
+    movers = _distinct(_sample(vectors, len(codebook) * MOVING_POINTS, seed))
     prices = np.zeros(len(codebook), dtype=np.float32)
     for _ in range(MOVES):
-        codes, prices = share_out(vectors, codebook, FADE * prices, capacity, ROUNDS)
-        codebook = _means(vectors, codes, codebook)
-    _, prices = share_out(vectors, codebook, FADE * prices, capacity, LAST_ROUNDS)
+        codes, prices = share_out(movers, codebook, FADE * prices, _capacity(movers, codebook), ROUNDS)
+        codebook = _means(movers, codes, codebook)
+    pricers = _distinct(_sample(vectors, len(codebook) * PRICING_POINTS, seed))
+    _, prices = share_out(pricers, codebook, FADE * prices, _capacity(pricers, codebook), LAST_ROUNDS)
     return codebook, prices
 
 
@@ -93,6 +96,10 @@ def share_out(
         prices[crowded] += margins[by_margin[last_to_leave]] + np.float32(step)
         bidders = np.flatnonzero((sizes > capacity)[codes])
     return codes, prices
+
+
+def _capacity(vectors: Vectors, codebook: Vectors) -> int:
+    return math.ceil(SLACK * len(vectors) / len(codebook))
 
 
 def _means(vectors: Vectors, codes: NDArray[np.int64], codebook: Vectors) -> Vectors:
