@@ -1,7 +1,7 @@
-"""BM25 over the items that a search retrieved, with NumPy alone."""
+"""BM25 over the items that a search retrieved, by words and by trigrams, with NumPy alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,9 @@ from sid.arrays import read_arrays
 from sid.errors import SidError
 from sid.tfidf import words_of
 
-K1, B = 1.5, 0.75  # saturation of a word's frequency, and how far a text's length counts
+K1, B = 1.5, 0.75  # saturation of a term's frequency, and how far a text's length counts
+GRAM = 3
+FIELDS = 2  # words, trigrams
 
 
 def singulars_of(text: str) -> list[str]:
@@ -32,56 +34,68 @@ def singular(word: str) -> str:
     return word
 
 
+def trigrams_of(text: str) -> list[str]:
+    """Cut the words of a text, each between blanks, into runs of three characters: they meet misspellings."""
+    grams = []
+    for word in words_of(text):
+        padded = f" {word} "
+        grams.extend(padded[start : start + GRAM] for start in range(len(padded) - GRAM + 1))
+    return grams
+
+
 @dataclass(frozen=True)
 class LexicalIndex:
-    """What BM25 gives each word of each item, laid out by item: a few items are scored at little cost.
+    """What BM25 gives each term of each item, laid out by item: a few items are scored at little cost.
 
-    Lucene's variant: a word w with frequency tf in an item gets idf(w) · tf / (tf + k1 (1 − b + b · length /
-    mean length)), where idf(w) = ln(1 + (n − df + ½) / (df + ½)) and df items of n have w.
+    The fields, words and trigrams, are weighed apart, each in Lucene's variant: a term w with frequency tf in
+    an item gets idf(w) · tf / (tf + k1 (1 − b + b · length / mean length)), where idf(w) = ln(1 + (n − df + ½)
+    / (df + ½)) and df items of n have w.
 
     Attributes:
-        words: the vocabulary, in the singular.
+        words, trigrams: the vocabularies; trigrams are numbered on from the last word.
         indptr: int64 [n_items + 1]; item ``i`` owns the entries ``indptr[i]:indptr[i + 1]``.
-        columns: int32 [n_entries], the word of each entry, ascending within an item.
+        columns: int32 [n_entries], the term of each entry.
         weights: float32 [n_entries].
     """
 
     words: tuple[str, ...]
+    trigrams: tuple[str, ...]
     indptr: NDArray[np.int64]
     columns: NDArray[np.int32]
     weights: NDArray[np.float32]
 
     @classmethod
     def from_texts(cls, texts: Sequence[str]) -> "LexicalIndex":
-        """Weigh the words of all items."""
-        numbers: dict[str, int] = {}
-        columns: list[int] = []
-        counts: list[int] = []
-        n_words, n_entries = np.empty(len(texts)), np.empty(len(texts), np.int64)
-        for row, text in enumerate(texts):
-            found = Counter(numbers.setdefault(word, len(numbers)) for word in singulars_of(text))
-            entries = sorted(found.items())
-            columns.extend(column for column, _ in entries)
-            counts.extend(count for _, count in entries)
-            n_words[row], n_entries[row] = found.total(), len(entries)
-        indptr = np.concatenate([[0], np.cumsum(n_entries)]).astype(np.int64)
-        column_of_entry = np.asarray(columns, dtype=np.int32)
-        frequency = np.asarray(counts, dtype=np.float64)
-        n_items_with = np.bincount(column_of_entry, minlength=len(numbers))
-        idf = np.log1p((len(texts) - n_items_with + 0.5) / (n_items_with + 0.5))
-        relative_length = n_words / n_words.mean() if n_words.any() else n_words
-        saturation = K1 * (1 - B + B * np.repeat(relative_length, n_entries))
-        weights = idf[column_of_entry] * frequency / (frequency + saturation)
-        return cls(tuple(numbers), indptr, column_of_entry, weights.astype(np.float32))
+        """Weigh the terms of all items."""
+        words, trigrams = _weigh(texts, singulars_of), _weigh(texts, trigrams_of)
+        lengths = words.lengths + trigrams.lengths
+        columns = np.concatenate([words.columns, trigrams.columns + len(words.terms)])
+        # Put each item's words and trigrams next to one another.
+        items = np.concatenate([np.repeat(np.arange(len(texts)), part.lengths) for part in (words, trigrams)])
+        order = np.argsort(items, kind="stable")
+        return cls(
+            words=words.terms,
+            trigrams=trigrams.terms,
+            indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            columns=columns[order].astype(np.int32),
+            weights=np.concatenate([words.weights, trigrams.weights])[order],
+        )
 
     @property
     def n_items(self) -> int:
         """Number of items."""
         return len(self.indptr) - 1
 
+    @property
+    def n_terms(self) -> int:
+        """Words and trigrams together."""
+        return len(self.words) + len(self.trigrams)
+
     def query(self, text: str) -> NDArray[np.int32]:
-        """The words of a query that some item has, each as often as it stands there: int32 [m]."""
-        known = [self._column[word] for word in singulars_of(text) if word in self._column]
+        """The terms of a query that some item has, each as often as it stands there: int32 [m]."""
+        words, trigrams = self._columns
+        known = [words[word] for word in singulars_of(text) if word in words]
+        known += [trigrams[gram] for gram in trigrams_of(text) if gram in trigrams]
         return np.asarray(known, dtype=np.int32)
 
     def scores(self, query: NDArray[np.int32], items: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -92,25 +106,34 @@ class LexicalIndex:
             items: int [n], item rows.
 
         Returns:
-            float32 [n]; 0 for an item that shares no word with the query.
+            float32 [n, 2], BM25 of words and of trigrams; 0 for an item that shares none with the query.
         """
         if not len(query) or not len(items):
-            return np.zeros(len(items), dtype=np.float32)
+            return np.zeros((len(items), FIELDS), dtype=np.float32)
         lengths = self.indptr[items + 1] - self.indptr[items]
         ends = np.cumsum(lengths)
         entries = np.arange(ends[-1]) + np.repeat(self.indptr[items] - (ends - lengths), lengths)
-        columns, weights = self.columns[entries], self.weights[entries]
-        shared = np.zeros(len(columns), dtype=np.float32)
-        for word in query:  # a few words; a lookup table would be as long as the vocabulary
-            shared += columns == word
-        hits = np.flatnonzero(shared)
-        row_of_hit = np.searchsorted(ends, hits, side="right")
-        return np.bincount(row_of_hit, shared[hits] * weights[hits], len(items)).astype(np.float32)
+        columns = self.columns[entries]
+        asked = np.bincount(query, minlength=self.n_terms)
+        hits = np.flatnonzero(asked[columns])
+        columns = columns[hits]
+        gains = asked[columns] * self.weights[entries[hits]]
+        cell = FIELDS * np.searchsorted(ends, hits, side="right") + (columns >= len(self.words))
+        return np.bincount(cell, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
 
     def save(self, path: Path) -> None:
         """Write the index as an ``.npz``."""
-        text = np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8)
-        np.savez(path, words=text, indptr=self.indptr, columns=self.columns, weights=self.weights)
+        words, trigrams = (
+            np.frombuffer("\n".join(terms).encode(), dtype=np.uint8) for terms in (self.words, self.trigrams)
+        )
+        np.savez(
+            path,
+            words=words,
+            trigrams=trigrams,
+            indptr=self.indptr,
+            columns=self.columns,
+            weights=self.weights,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "LexicalIndex":
@@ -121,9 +144,10 @@ class LexicalIndex:
         """
         arrays = read_arrays(path)
         try:
-            text = arrays["words"].tobytes().decode()
+            words, trigrams = (arrays[name].tobytes().decode() for name in ("words", "trigrams"))
             index = cls(
-                tuple(text.split("\n")) if text else (),
+                tuple(words.split("\n")) if words else (),
+                tuple(trigrams.split("\n")) if trigrams else (),
                 arrays["indptr"],
                 arrays["columns"],
                 arrays["weights"],
@@ -136,14 +160,48 @@ class LexicalIndex:
         return index
 
     def _check(self) -> None:
-        n_entries, n_words = len(self.columns), len(self.words)
+        n_entries = len(self.columns)
         if len(self.weights) != n_entries or not len(self.indptr) or self.indptr[-1] != n_entries:
             raise ValueError("its arrays do not fit each other")
         if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
             raise ValueError("its items do not follow one another")
-        if n_entries and not 0 <= self.columns.min() <= self.columns.max() < n_words:
-            raise ValueError("an entry names a word outside the vocabulary")
+        if n_entries and not 0 <= self.columns.min() <= self.columns.max() < self.n_terms:
+            raise ValueError("an entry names a term outside the vocabulary")
 
     @cached_property
-    def _column(self) -> dict[str, int]:
-        return {word: column for column, word in enumerate(self.words)}
+    def _columns(self) -> tuple[dict[str, int], dict[str, int]]:
+        n_words = len(self.words)
+        return (
+            {word: column for column, word in enumerate(self.words)},
+            {gram: n_words + column for column, gram in enumerate(self.trigrams)},
+        )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One field of an index, its entries by item."""
+
+    terms: tuple[str, ...]
+    lengths: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+def _weigh(texts: Sequence[str], cut: Callable[[str], list[str]]) -> _Field:
+    numbers: dict[str, int] = {}
+    columns: list[int] = []
+    counts: list[int] = []
+    n_terms, n_entries = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
+    for row, text in enumerate(texts):
+        found = Counter(numbers.setdefault(term, len(numbers)) for term in cut(text))
+        columns.extend(found.keys())
+        counts.extend(found.values())
+        n_terms[row], n_entries[row] = found.total(), len(found)
+    term_of_entry = np.asarray(columns, dtype=np.int32)
+    frequency = np.asarray(counts, dtype=np.float64)
+    n_items_with = np.bincount(term_of_entry, minlength=len(numbers))
+    idf = np.log1p((len(texts) - n_items_with + 0.5) / (n_items_with + 0.5))
+    relative_length = n_terms / n_terms.mean() if n_terms.any() else n_terms
+    saturation = K1 * (1 - B + B * np.repeat(relative_length, n_entries))
+    weights = idf[term_of_entry] * frequency / (frequency + saturation)
+    return _Field(tuple(numbers), n_entries, term_of_entry, weights.astype(np.float32))

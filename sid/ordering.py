@@ -15,21 +15,22 @@ Floats = NDArray[np.float32]
 class OrderingWeights:
     """What an item's score is made of.
 
-    log p(SID) + tau · cos(query, item) + lexical · BM25(query, item) + prior · popularity. Tuned on
-    validation queries and stored with the model.
+    log p(SID) + tau · cos(query, item) + words · BM25 of words + trigrams · BM25 of trigrams + prior ·
+    popularity. Tuned on validation queries and stored with the model.
     """
 
     tau: float = 0.0
     prior: float = 0.0
-    lexical: float = 0.0
+    words: float = 0.0
+    trigrams: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
         """Plain form for JSON."""
         return asdict(self)
 
     def of_parts(self) -> Floats:
-        """The weight of each column of :meth:`ItemFeatures.parts`, float32 [4]."""
-        return np.array([1.0, self.tau, self.lexical, self.prior], dtype=np.float32)
+        """The weight of each column of :meth:`ItemFeatures.parts`, float32 [5]."""
+        return np.array([1.0, self.tau, self.words, self.trigrams, self.prior], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class ItemFeatures:
             query: what is asked.
 
         Returns:
-            float32 [n, 4]: log p(SID), cosine, BM25, popularity.
+            float32 [n, 5]: log p(SID), cosine, BM25 of words and of trigrams, popularity.
         """
-        parts = np.empty((len(items), 4), dtype=np.float32)
+        parts = np.empty((len(items), 5), dtype=np.float32)
         parts[:, 0] = log_probs
         parts[:, 1] = self.vectors[items] @ query.vector
-        parts[:, 2] = self.lexical.scores(query.words, items)
-        parts[:, 3] = self.prior[items]
+        parts[:, 2:4] = self.lexical.scores(query.terms, items)
+        parts[:, 4] = self.prior[items]
         return parts
 
 
@@ -71,11 +72,11 @@ class QueryFeatures:
 
     Attributes:
         vector: float32 [d], unit length.
-        words: int32 [m], from ``LexicalIndex.query``.
+        terms: int32 [m], from ``LexicalIndex.query``.
     """
 
     vector: Floats
-    words: Rows
+    terms: Rows
 
 
 @dataclass(frozen=True)

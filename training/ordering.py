@@ -14,9 +14,13 @@ from training.metrics import relevant_items
 from training.model import Decoder
 from training.search import Beams, Track, TrieTree, constrained_search, search_queries
 
-UNTUNED = OrderingWeights(tau=8.0, prior=0.5, lexical=0.5)
-# Where the climb starts from: trust in the generated SIDs, in the vectors, in both and the words.
-STARTS = (UNTUNED, OrderingWeights(tau=32.0), OrderingWeights(tau=32.0, prior=0.5, lexical=2.0))
+UNTUNED = OrderingWeights(tau=8.0, prior=0.5, words=0.5, trigrams=0.1)
+# Where the climb starts from: trust in the generated SIDs, in the vectors, in vectors and words.
+STARTS = (
+    UNTUNED,
+    OrderingWeights(tau=32.0),
+    OrderingWeights(tau=32.0, prior=0.5, words=4.0, trigrams=0.75),
+)
 FACTORS = (2.0, 0.5, 1.25, 0.8, 0.0)  # what a weight is multiplied by at each step of the climb
 LEAST = 0.125  # what a weight of 0 becomes when it rises
 DEEPEST = 100  # rank down to which an item counts as found
@@ -31,7 +35,7 @@ class Candidates:
 
     Attributes:
         items: int32 [n], item rows.
-        parts: float32 [n, 4], see ``ItemFeatures.parts``.
+        parts: float32 [n, 5], see ``ItemFeatures.parts``.
     """
 
     items: Items
@@ -155,7 +159,7 @@ class JudgedCandidates:
     """Candidates of one query with the judgments, laid out so that a change of weights costs one product.
 
     Attributes:
-        parts: float32 [n, 4].
+        parts: float32 [n, 5].
         judged: int64 [m], the candidates that are judged.
         gains: float64 [m], their grades.
         relevant: bool [m], which of them are relevant.

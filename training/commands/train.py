@@ -74,8 +74,6 @@ def _print(figures: dict[str, Any], out: Path, console: Console) -> None:
         f"{figures['seconds']:.1f} s on {figures['device']}, {figures['examples_per_s']:,.0f} examples/s, "
         f"{figures['peak_memory_mb']['main']:,} MB, {figures['parameters']:,} parameters"
     )
-    tau, prior, lexical = (figures["ordering"][name] for name in ("tau", "prior", "lexical"))
-    console.print(
-        f"items ordered by log p(SID) + {tau:g} cos + {lexical:g} BM25 + {prior:g} popularity", markup=False
-    )
+    weights = " + ".join(f"{weight:g} {name}" for name, weight in figures["ordering"].items())
+    console.print(f"items ordered by log p(SID) + {weights}")
     console.print(f"→ {out}", markup=False)

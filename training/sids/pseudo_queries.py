@@ -17,7 +17,7 @@ from sid import LexicalIndex
 
 WORDS = 4  # most words of a pseudo-query
 DEPTH = 10  # items that the teacher names
-SEMANTIC = (
+TRIGRAMS, COSINE = 0.2, 8.0  # weights beside that of words, as valid queries of real data like them
     15.0  # weight of the cosine beside BM25; between 10 and 30 the rankings of real queries are as good
 )
 BLOCK_ELEMENTS = 2**24  # of the scores of all items for a block of queries; 64 MiB
@@ -40,7 +40,7 @@ def pseudo_query(words: list[str], rng: np.random.Generator) -> str:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Ranks all items for a query by BM25 + ``SEMANTIC`` · cosine.
+    """Ranks all items for a query by BM25 of words + ``TRIGRAMS`` · BM25 of trigrams + ``COSINE`` · cosine.
 
     Attributes:
         lexical: over the items.
@@ -64,23 +64,22 @@ class Teacher:
             int32 [n, DEPTH], item rows, best first; fewer columns where there are fewer items.
         """
         lexical, items = self.lexical, torch.from_numpy(self.item_embeddings).T
-        n_items, n_words = lexical.n_items, len(lexical.words)
+        n_items, n_terms = lexical.n_items, lexical.n_terms
         depth = min(DEPTH, n_items)
-        by_word = sp.csr_matrix(
-            (lexical.weights, lexical.columns, lexical.indptr), shape=(n_items, n_words)
+        by_term = sp.csr_matrix(
+            (lexical.weights, lexical.columns, lexical.indptr), shape=(n_items, n_terms)
         ).T.tocsr()
         best = np.empty((len(queries), depth), dtype=np.int32)
         block = max(1, BLOCK_ELEMENTS // n_items)
         for start in range(0, len(queries), block):
             rows = slice(start, start + block)
-            words = [lexical.query(query) for query in queries[rows]]
-            indptr = np.cumsum([0, *map(len, words)])
-            columns = np.concatenate([np.empty(0, np.int32), *words])
-            asked = sp.csr_matrix(
-                (np.ones(len(columns), np.float32), columns, indptr), shape=(len(words), n_words)
-            )
-            scores = torch.from_numpy((asked @ by_word).toarray())
-            scores.addmm_(torch.from_numpy(embeddings[rows]), items, alpha=SEMANTIC)
+            terms = [lexical.query(query) for query in queries[rows]]
+            indptr = np.cumsum([0, *map(len, terms)])
+            columns = np.concatenate([np.empty(0, np.int32), *terms])
+            weights = np.where(columns < len(lexical.words), 1.0, TRIGRAMS).astype(np.float32)
+            asked = sp.csr_matrix((weights, columns, indptr), shape=(len(terms), n_terms))
+            scores = torch.from_numpy((asked @ by_term).toarray())
+            scores.addmm_(torch.from_numpy(embeddings[rows]), items, alpha=COSINE)
             best[rows] = scores.topk(depth, dim=1).indices.numpy()
-            on_queries(len(words))
+            on_queries(len(terms))
         return best
