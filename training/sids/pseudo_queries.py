@@ -18,8 +18,6 @@ from sid import LexicalIndex
 WORDS = 4  # most words of a pseudo-query
 DEPTH = 10  # items that the teacher names
 TRIGRAMS, COSINE = 0.2, 8.0  # weights beside that of words, as valid queries of real data like them
-    15.0  # weight of the cosine beside BM25; between 10 and 30 the rankings of real queries are as good
-)
 BLOCK_ELEMENTS = 2**24  # of the scores of all items for a block of queries; 64 MiB
 
 Embeddings = NDArray[np.float32]
