@@ -20,6 +20,8 @@ DATA_FILES = (
     "tokenizer.json",
     "sids.npz",
     "item_embeddings.npy",
+    "query_embeddings.npy",
+    "lexical.npz",
 )
 ALL_TRIALS = (
     "batch_size",

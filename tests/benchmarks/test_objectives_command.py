@@ -77,7 +77,7 @@ def test_continued_sft_sees_the_same_sessions_in_the_same_order(workbench: Workb
     for step in range(2 * len(sft)):
         ours, theirs = preference.at(step), sft.at(step)
         n_positives = ours.n_positives
-        assert torch.equal(ours.tokens, theirs.tokens)
+        assert torch.equal(ours.prompts.tokens, theirs.prompts.tokens)
         assert torch.equal(ours.candidates[:, :n_positives], theirs.candidates)
         assert torch.equal(ours.present[:, :n_positives], theirs.present)
 
@@ -101,7 +101,7 @@ def test_flags_stand_where_the_negatives_do(workbench: Workbench, noise: float |
     }
     for step in range(len(items)):
         batch, truth = items.at(step), flags.at(step)
-        for row, tokens in enumerate(batch.tokens.tolist()):
+        for row, tokens in enumerate(batch.prompts.tokens.tolist()):
             query = tuple(token for token in tokens if token)
             for place in range(batch.n_positives, batch.candidates.shape[1]):
                 if batch.present[row, place]:
