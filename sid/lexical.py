@@ -36,10 +36,10 @@ def singular(word: str) -> str:
 
 def trigrams_of(text: str) -> list[str]:
     """Cut the words of a text, each between blanks, into runs of three characters: they meet misspellings."""
-    grams = []
+    grams: list[str] = []
     for word in words_of(text):
         padded = f" {word} "
-        grams.extend(padded[start : start + GRAM] for start in range(len(padded) - GRAM + 1))
+        grams += [padded[start : start + GRAM] for start in range(len(padded) - GRAM + 1)]
     return grams
 
 
@@ -48,8 +48,8 @@ class LexicalIndex:
     """What BM25 gives each term of each item, laid out by item: a few items are scored at little cost.
 
     The fields, words and trigrams, are weighed apart, each in Lucene's variant: a term w with frequency tf in
-    an item gets idf(w) · tf / (tf + k1 (1 − b + b · length / mean length)), where idf(w) = ln(1 + (n − df + ½)
-    / (df + ½)) and df items of n have w.
+    an item gets idf(w) · tf / (tf + k1 (1 − b + b · length / mean length)), where df items of n have w and
+    idf(w) = ln(1 + (n − df + ½) / (df + ½)).
 
     Attributes:
         words, trigrams: the vocabularies; trigrams are numbered on from the last word.
@@ -110,16 +110,21 @@ class LexicalIndex:
         """
         if not len(query) or not len(items):
             return np.zeros((len(items), FIELDS), dtype=np.float32)
-        lengths = self.indptr[items + 1] - self.indptr[items]
-        ends = np.cumsum(lengths)
-        entries = np.arange(ends[-1]) + np.repeat(self.indptr[items] - (ends - lengths), lengths)
-        columns = self.columns[entries]
-        asked = np.bincount(query, minlength=self.n_terms)
-        hits = np.flatnonzero(asked[columns])
+        starts, stops = self.indptr[items], self.indptr[items + 1]
+        # Of the many entries only columns are read, slice by slice: an index of entries would be as long.
+        columns = np.concatenate(
+            [self.columns[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        )
+        is_asked = np.zeros(self.n_terms, dtype=bool)
+        is_asked[query] = True
+        hits = np.flatnonzero(is_asked[columns])
         columns = columns[hits]
-        gains = asked[columns] * self.weights[entries[hits]]
-        cell = FIELDS * np.searchsorted(ends, hits, side="right") + (columns >= len(self.words))
-        return np.bincount(cell, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
+        ends = np.cumsum(stops - starts)
+        rows = np.searchsorted(ends, hits, side="right")
+        times = np.bincount(query, minlength=self.n_terms)[columns]
+        gains = times * self.weights[hits + (stops - ends)[rows]]
+        cells = FIELDS * rows + (columns >= len(self.words))
+        return np.bincount(cells, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
 
     def save(self, path: Path) -> None:
         """Write the index as an ``.npz``."""
@@ -165,6 +170,8 @@ class LexicalIndex:
             raise ValueError("its arrays do not fit each other")
         if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
             raise ValueError("its items do not follow one another")
+        if sum(map(len, self._columns)) != self.n_terms:
+            raise ValueError("a term stands twice in its vocabulary")
         if n_entries and not 0 <= self.columns.min() <= self.columns.max() < self.n_terms:
             raise ValueError("an entry names a term outside the vocabulary")
 
