@@ -13,6 +13,7 @@ from service.engine import Beams, Engine
 from service.filters import FilterMask
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
+from service.tokenizer import Query
 
 LENGTH_BUCKET = 16  # tokens; prompts of one bucket share a batch, so a short one is not padded to the longest
 
@@ -24,13 +25,13 @@ class Prompt:
     Attributes:
         engine: of the variant.
         graph_width: beam width of the graph to run.
-        tokens: of the query.
+        query: its text and tokens.
         filter: mask of the request's filter; None lets everything through.
     """
 
     engine: Engine
     graph_width: int
-    tokens: tuple[int, ...]
+    query: Query
     filter: FilterMask | None
 
     def fits(self, other: "Prompt") -> bool:
@@ -38,8 +39,12 @@ class Prompt:
         return (
             self.engine is other.engine
             and self.graph_width == other.graph_width
-            and len(self.tokens) // LENGTH_BUCKET == len(other.tokens) // LENGTH_BUCKET
+            and self._length_bucket == other._length_bucket
         )
+
+    @property
+    def _length_bucket(self) -> int:
+        return len(self.query.tokens) // LENGTH_BUCKET
 
 
 @dataclass(frozen=True)
@@ -206,5 +211,5 @@ def _search(prompts: list[Prompt]) -> Beams:
         if prompt.filter is not None:
             rows[index] = filters.setdefault(prompt.filter, len(filters) + 1)
     first = prompts[0]
-    tokens = [prompt.tokens for prompt in prompts]
-    return first.engine.search(first.graph_width, tokens, [each.alive for each in filters], rows)
+    queries = [prompt.query for prompt in prompts]
+    return first.engine.search(first.graph_width, queries, [each.alive for each in filters], rows)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.epoch import Epoch
 from service.tokenizer import QueryTokenizer
-from sid import OrderingWeights
+from sid import ItemFeatures, OrderingWeights
 from sid.manifest import BundleError, Graph, Manifest
 
 
@@ -21,17 +21,15 @@ class Bundle:
         manifest: its hashes checked.
         epoch: the catalogue; bundles of one catalogue share it.
         tokenizer: turns queries into prompts.
-        item_vectors: float32 [n_items, vector_dim], unit rows, mapped from the file.
-        item_prior: float32 [n_items].
-        ordering: how items are scored.
+        features: what items are scored by; the vectors are mapped from their file.
+        ordering: the weights of these features.
     """
 
     path: Path
     manifest: Manifest
     epoch: Epoch
     tokenizer: QueryTokenizer
-    item_vectors: NDArray[np.float32]
-    item_prior: NDArray[np.float32]
+    features: ItemFeatures
     ordering: OrderingWeights
 
     @classmethod
@@ -44,28 +42,31 @@ class Bundle:
             filter_cache: how many filter masks an epoch keeps.
 
         Raises:
-            BundleError: if the bundle is missing, truncated, altered, of a newer format or not of one piece.
+            BundleError: if the bundle is missing, truncated, altered, of another format or not of one piece.
         """
         manifest = Manifest.read(path)
         epoch_id = Epoch.id_of(manifest)
         if epoch_id not in epochs:
             epochs[epoch_id] = Epoch.load(path, manifest, filter_cache)
         epoch = epochs[epoch_id]
-        item_vectors = _array(path / "item_vectors.npy", len(epoch.catalogue))
-        item_prior = _array(path / "item_prior.npy", len(epoch.catalogue))
+        n_items = len(epoch.catalogue)
+        features = ItemFeatures(
+            _array(path / "item_vectors.npy", n_items),
+            epoch.lexical,
+            _array(path / "item_prior.npy", n_items),
+        )
         try:
             ordering = OrderingWeights(**manifest.ordering)
         except TypeError as error:
             raise BundleError(
-                f"{path} does not hold tau and prior ({error}); export the bundle again"
+                f"{path} does not hold the weights of the ordering ({error}); export the bundle again"
             ) from error
         return cls(
             path=path,
             manifest=manifest,
             epoch=epoch,
             tokenizer=QueryTokenizer.load(path / "tokenizer.json"),
-            item_vectors=item_vectors,
-            item_prior=item_prior,
+            features=features,
             ordering=ordering,
         )
 
@@ -85,4 +86,4 @@ def _array(path: Path, rows: int) -> NDArray[np.float32]:
             f"{path} is {array.dtype} with {len(array):,} rows, expected float32 with {rows:,}; "
             "export the bundle again"
         )
-    return array
+    return np.asarray(array)  # a plain view; indexing a memmap itself takes longer

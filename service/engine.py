@@ -8,11 +8,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.errors import ServiceError
+from service.device import CUDA, choose_provider, load_graph
+from service.embedder import load_embedder
+from service.tokenizer import Query
 from sid import Trie
-from sid.manifest import BundleError, Graph
+from sid.manifest import Graph
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 PAD = 0
 
@@ -35,21 +36,22 @@ class Beams:
 
 
 class Engine:
-    """The beam searches of one bundle over one epoch.
+    """The beam searches of one bundle over one epoch, and the embedder whose embeddings they read.
 
-    The trie and the mask that lets everything through stay bound on the device; a request carries its tokens
+    The trie and the mask that lets everything through stay bound on the device; a request carries its query
     and, where it filters, its own mask.
     """
 
     def __init__(self, bundle: Bundle, provider: Literal["auto", "cpu", "cuda"], intra_threads: int) -> None:
-        """Load every exported graph.
+        """Load the embedder and every exported graph.
 
         Raises:
-            BundleError: if a graph cannot be loaded.
+            BundleError: if one cannot be loaded.
             ServiceError: if CUDA is asked for and not to be had.
         """
         self.n_nodes = bundle.epoch.trie.n_nodes
         self._provider = choose_provider(provider)
+        self._embedder = load_embedder(bundle.path / "embedder", self._provider, intra_threads)
         self._searches = {
             graph.beam_width: _Search(bundle, graph, self._provider, intra_threads)
             for graph in sorted(bundle.manifest.graphs, key=lambda graph: graph.beam_width)
@@ -72,47 +74,38 @@ class Engine:
     def search(
         self,
         graph_width: int,
-        prompts: list[tuple[int, ...]],
+        queries: list[Query],
         masks: list[NDArray[np.bool_]],
-        mask_of_prompt: NDArray[np.int32],
+        mask_of_query: NDArray[np.int32],
     ) -> Beams:
-        """Decode a batch; blocks, releases the interpreter lock, may run in several threads at once.
+        """Embed and decode a batch; blocks, releases the interpreter lock, any number of threads may run it.
 
         Args:
             graph_width: one of ``beam_widths``.
-            prompts: tokens of each prompt, not padded.
+            queries: B of them.
             masks: bool [n_nodes] each, the nodes that a filter leaves alive.
-            mask_of_prompt: int32 [B]; 0 is no filter, i is ``masks[i − 1]``.
+            mask_of_query: int32 [B]; 0 is no filter, i is ``masks[i − 1]``.
         """
-        tokens, mask = pad_left(prompts)
-        return self._searches[graph_width].run(tokens, mask, masks, mask_of_prompt)
+        tokens, mask = pad_left([query.tokens for query in queries])
+        feeds = {
+            "tokens": tokens,
+            "mask": mask,
+            "query_embedding": self._embedder.embed([query.text for query in queries]),
+            "filter_row": mask_of_query,
+        }
+        return self._searches[graph_width].run(feeds, masks)
 
     def warm_up(self) -> None:
-        """Run every graph once, so that no request pays for first-run allocations."""
+        """Run the embedder and every graph once, so that no request pays for first-run allocations."""
         for width in self.beam_widths:
-            self.search(width, [(1, 2)], [], np.zeros(1, np.int32))
+            self.search(width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
 
 
 class _Search:
     """One exported graph with what stays bound to it."""
 
     def __init__(self, bundle: Bundle, graph: Graph, provider: str, intra_threads: int) -> None:
-        path = bundle.graph_path(graph)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_threads
-        options.inter_op_num_threads = 1
-        # Sessions beside each other that spin for work take the cores from one another.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [provider] if provider == CPU else [provider, CPU]
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's errors share no base but this
-            raise BundleError(f"{path} cannot be loaded ({error}); export the bundle again") from error
-        if self._session.get_providers()[0] != provider:
-            raise ServiceError(
-                f"onnxruntime runs {path.name} on {self._session.get_providers()[0]} instead of {provider}; "
-                "check the GPU's driver and CUDA libraries or pass --provider cpu"
-            )
+        self._session = load_graph(bundle.graph_path(graph), provider, intra_threads)
         self._device = "cuda" if provider == CUDA else "cpu"
         trie = bundle.epoch.trie
         self._everything = np.ones((1, trie.n_nodes), dtype=bool)
@@ -124,21 +117,20 @@ class _Search:
         self._bound = {name: self._on_device(array) for name, array in arrays.items()}
         self._unfiltered = self._on_device(self._everything)
 
-    def run(
-        self,
-        tokens: NDArray[np.int64],
-        mask: NDArray[np.bool_],
-        masks: list[NDArray[np.bool_]],
-        mask_of_prompt: NDArray[np.int32],
-    ) -> Beams:
+    def run(self, feeds: dict[str, NDArray[Any]], masks: list[NDArray[np.bool_]]) -> Beams:
+        """Decode a batch.
+
+        Args:
+            feeds: what every batch brings anew, by input of the graph.
+            masks: bool [n_nodes] each, the filters behind the first one, which lets everything through.
+        """
         binding = self._session.io_binding()
         for name, value in self._bound.items():
             binding.bind_ortvalue_input(name, value)
         alive = self._on_device(np.vstack([self._everything, *masks])) if masks else self._unfiltered
         binding.bind_ortvalue_input("alive", alive)
-        binding.bind_cpu_input("tokens", tokens)
-        binding.bind_cpu_input("mask", mask)
-        binding.bind_cpu_input("filter_row", mask_of_prompt)
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
         for name in OUTPUTS:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
@@ -147,23 +139,6 @@ class _Search:
     def _on_device(self, array: NDArray[Any]) -> ort.OrtValue:
         """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
-
-
-def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> str:
-    """Name the execution provider.
-
-    Raises:
-        ServiceError: if CUDA is asked for and this onnxruntime has none.
-    """
-    available = ort.get_available_providers()
-    if asked == "cpu" or (asked == "auto" and CUDA not in available):
-        return CPU
-    if CUDA not in available:
-        raise ServiceError(
-            "this onnxruntime has no CUDA; install 'radsearch[gpu]' in place of 'radsearch[cpu]' "
-            "or pass --provider cpu"
-        )
-    return CUDA
 
 
 def slots(trie: Trie, beam_width: int) -> dict[str, NDArray[np.int32]]:

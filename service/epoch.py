@@ -1,4 +1,4 @@
-"""One immutable version of the catalogue: its SIDs, trie, postings, items and filters."""
+"""One immutable version of the catalogue: its SIDs, trie, postings, items, lexical index and filters."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from service.catalogue import Catalogue
 from service.filters import FilterIndex
-from sid import SidTable, Trie
+from sid import LexicalIndex, SidTable, Trie
 from sid.manifest import BundleError, Manifest
 
-SIDS, ITEMS = "sids.npz", "items.parquet"
+SIDS, ITEMS, LEXICAL = "sids.npz", "items.parquet", "lexical.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,7 @@ class Epoch:
         table: SIDs and postings.
         trie: of the same SIDs, what beam search is held to.
         catalogue: the items.
+        lexical: BM25 over them.
         filters: masks by attribute.
     """
 
@@ -28,6 +29,7 @@ class Epoch:
     table: SidTable
     trie: Trie
     catalogue: Catalogue
+    lexical: LexicalIndex
     filters: FilterIndex
 
     @staticmethod
@@ -38,7 +40,7 @@ class Epoch:
             BundleError: if the manifest does not name its files.
         """
         try:
-            hashes = manifest.files[SIDS] + manifest.files[ITEMS]
+            hashes = "".join(manifest.files[name] for name in (SIDS, ITEMS, LEXICAL))
         except KeyError as error:
             raise BundleError(f"the manifest does not name {error}; export the bundle again") from error
         return hashlib.sha256(hashes.encode()).hexdigest()[:12]
@@ -58,9 +60,13 @@ class Epoch:
         epoch_id = cls.id_of(manifest)
         table = SidTable.load(bundle / SIDS)
         catalogue = Catalogue.load(bundle / ITEMS)
-        if len(catalogue) != table.n_items:
+        lexical = LexicalIndex.load(bundle / LEXICAL)
+        if not len(catalogue) == table.n_items == lexical.n_items:
             raise BundleError(
-                f"{bundle} has {len(catalogue):,} items and {table.n_items:,} SIDs; export the bundle again"
+                f"{bundle} has {len(catalogue):,} items, {table.n_items:,} SIDs and {lexical.n_items:,} "
+                "texts; export the bundle again"
             )
         trie = Trie.from_table(table)
-        return cls(epoch_id, table, trie, catalogue, FilterIndex(catalogue, table, trie, filter_cache))
+        return cls(
+            epoch_id, table, trie, catalogue, lexical, FilterIndex(catalogue, table, trie, filter_cache)
+        )

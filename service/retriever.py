@@ -17,9 +17,9 @@ from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
 from service.schemas import Item, SearchRequest, SearchResponse, Timings
 from service.store import ItemStore
-from service.tokenizer import clean_query
+from service.tokenizer import Query
 from service.variants import Variant
-from sid import order_items
+from sid import QueryFeatures, order_items
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,16 @@ class Retriever:
         k = request.k or self._limits.default_k
         beam_width = request.beam_width or variant.engine.beam_widths[-1]
 
-        tokens = variant.bundle.tokenizer.encode(clean_query(request.query))
-        if tokens is None:
+        query = variant.bundle.tokenizer.encode(request.query)
+        if query is None:
             raise InvalidRequestError("/query", "has no visible character")
         tokenized = clock()
         mask = await variant.epoch.filters.mask(request.filters) if request.filters else None
-        prompt = Prompt(variant.engine, variant.engine.graph_width(beam_width), tokens, mask)
+        prompt = Prompt(variant.engine, variant.engine.graph_width(beam_width), query, mask)
         decoded = await self._batcher.decode(prompt, deadline)
         beams = _Beams.best(decoded, beam_width)
         decoding_ended = clock()
-        items, from_redis = await self._items(variant, decoded, beams, mask, k)
+        items, from_redis = await self._items(variant, query, decoded, beams, mask, k)
         ended = clock()
 
         self._metrics.stage("tokenize").observe(tokenized - started)
@@ -143,7 +143,7 @@ class Retriever:
         )
 
     async def _items(
-        self, variant: Variant, decoded: Decoded, beams: _Beams, mask: FilterMask | None, k: int
+        self, variant: Variant, query: Query, decoded: Decoded, beams: _Beams, mask: FilterMask | None, k: int
     ) -> tuple[list[Item], bool]:
         """Best k items of the beams' SIDs, and whether Redis gave all of what is said about them."""
         bundle = variant.bundle
@@ -153,9 +153,8 @@ class Retriever:
         ranked = order_items(
             postings.value,
             beams.log_probs,
-            decoded.query_vector,
-            bundle.item_vectors,
-            bundle.item_prior,
+            QueryFeatures(decoded.query_vector, bundle.features.lexical.query(query.text)),
+            bundle.features,
             bundle.ordering,
             k,
             mask.items if mask is not None else None,

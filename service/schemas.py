@@ -125,7 +125,7 @@ class Item(Answer):
 
     item_id: str
     score: float = Field(
-        description="log p(SID) + tau · cos(query, item) + prior; comparable within an answer."
+        description="log p(SID) + weighted cosine, BM25 and popularity; comparable within an answer."
     )
     sid: list[int]
     title: str

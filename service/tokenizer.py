@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -14,6 +15,18 @@ def clean_query(text: str) -> str:
     """Turn control characters into blanks and collapse whitespace."""
     visible = (" " if unicodedata.category(char) == "Cc" else char for char in text)
     return " ".join("".join(visible).split())
+
+
+class Query(NamedTuple):
+    """A query as a decoder reads it.
+
+    Attributes:
+        text: from :func:`clean_query`; the embedder reads it.
+        tokens: of the prompt ``[BOS] query [SEP]``.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
 
 
 class QueryTokenizer:
@@ -35,7 +48,8 @@ class QueryTokenizer:
         except Exception as error:  # the library raises bare Exceptions for whatever is wrong in the file
             raise BundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from error
 
-    def encode(self, query: str) -> tuple[int, ...] | None:
-        """Tokens of the prompt ``[BOS] query [SEP]``; None where the query has nothing to read."""
-        ids = self._tokenizer.encode(query).ids
-        return tuple(ids) if len(ids) > SPECIALS else None
+    def encode(self, text: str) -> Query | None:
+        """Read what a shopper typed; None where there is nothing to read."""
+        cleaned = clean_query(text)
+        ids = self._tokenizer.encode(cleaned).ids
+        return Query(cleaned, tuple(ids)) if len(ids) > SPECIALS else None

@@ -102,7 +102,9 @@ def load_ordering(path: Path) -> OrderingWeights:
     try:
         return OrderingWeights(**raw)
     except TypeError as error:
-        raise CheckpointError(f"{path / ORDERING} does not hold tau and prior ({error})") from error
+        raise CheckpointError(
+            f"{path / ORDERING} does not hold the weights of the ordering ({error})"
+        ) from error
 
 
 def load_provenance(path: Path) -> Provenance:

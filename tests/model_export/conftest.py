@@ -120,7 +120,7 @@ def made_checkpoint(made_data: Path, tmp_path_factory: pytest.TempPathFactory) -
         **SMALL,
     )
     checkpoint = tmp_path_factory.mktemp("made") / "checkpoint"
-    ordering = OrderingWeights(tau=0.5, prior=0.25, lexical=0.125)
+    ordering = OrderingWeights(tau=0.5, prior=0.25, words=0.125)
     save_checkpoint(checkpoint, outspoken(config), dataset.tokenizer, ordering, Provenance("sft"))
     return checkpoint
 

@@ -58,7 +58,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
     ]
     assert manifest.name == "shop"
     assert manifest.created.endswith("+00:00")
-    assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "lexical": 0.125}
+    assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "words": 0.125, "trigrams": 0.0}
     assert DecoderConfig.from_dict(manifest.config["decoder"]) == source.decoder.config
     assert (manifest.config["beam_widths"], manifest.config["max_prompt"]) == ([4, 9], 32)
     for figures in manifest.metrics["proof"].values():

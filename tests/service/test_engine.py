@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from service.bundle import Bundle
 from service.engine import Engine, pad_left, slots
 from service.errors import ServiceError
+from service.tokenizer import Query
 from sid import SidTable, Trie
 from sid.manifest import BundleError
 
-PROMPTS = st.lists(st.integers(4, 300), min_size=1, max_size=20).map(lambda ids: (1, *ids, 2))
+QUERIES = st.builds(
+    Query,
+    st.sampled_from(["red shoes", "wool hat", "雨伞", "?"]),
+    st.lists(st.integers(4, 300), min_size=1, max_size=20).map(lambda ids: (1, *ids, 2)),
+)
+QUERY = Query("red shoes", (1, 50, 2))
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +34,21 @@ def engine(bundle: Bundle) -> Engine:
 @settings(max_examples=30)
 @given(
     width=st.sampled_from([4, 64]),
-    prompts=st.lists(PROMPTS, min_size=1, max_size=5),
+    queries=st.lists(QUERIES, min_size=1, max_size=5),
     seed=st.integers(0, 1000),
 )
-def test_a_batch_is_its_prompts(
-    engine: Engine, bundle: Bundle, width: int, prompts: list[tuple[int, ...]], seed: int
+def test_a_batch_is_its_queries(
+    engine: Engine, bundle: Bundle, width: int, queries: list[Query], seed: int
 ) -> None:
     """Neither the padding nor the filters of others change an answer."""
     rng = np.random.default_rng(seed)
     trie = bundle.epoch.trie
     masks = [trie.alive(rng.random(trie.n_leaves) < share) for share in (0.0, 0.1, 0.6)]
-    rows = rng.integers(0, len(masks) + 1, len(prompts), dtype=np.int32)
-    together = engine.search(width, prompts, masks, rows)
-    for n, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+    rows = rng.integers(0, len(masks) + 1, len(queries), dtype=np.int32)
+    together = engine.search(width, queries, masks, rows)
+    for n, (query, row) in enumerate(zip(queries, rows, strict=True)):
         own = [masks[row - 1]] if row else []
-        alone = engine.search(width, [prompt], own, np.full(1, len(own), np.int32))
+        alone = engine.search(width, [query], own, np.full(1, len(own), np.int32))
         filled = alone.leaves[0] >= 0
         np.testing.assert_array_equal(together.leaves[n] >= 0, filled)
         np.testing.assert_allclose(together.log_probs[n], alone.log_probs[0], atol=1e-4)
@@ -54,7 +60,7 @@ def test_a_search_stays_inside_its_filter(engine: Engine, bundle: Bundle, width:
     table, trie = bundle.epoch.table, bundle.epoch.trie
     wanted = np.zeros(table.n_leaves, bool)
     wanted[[3, 11, 30]] = True
-    beams = engine.search(width, [(1, 50, 2)], [trie.alive(wanted)], np.ones(1, np.int32))
+    beams = engine.search(width, [QUERY], [trie.alive(wanted)], np.ones(1, np.int32))
     assert sorted(beams.leaves[0][:3]) == [3, 11, 30]
     assert (beams.leaves[0][3:] == -1).all()
     assert (beams.sids[0][3:] == -1).all()
@@ -62,9 +68,16 @@ def test_a_search_stays_inside_its_filter(engine: Engine, bundle: Bundle, width:
     assert np.isfinite(beams.log_probs).all()
 
 
+def test_the_text_of_a_query_is_read_beside_its_tokens(engine: Engine) -> None:
+    queries = [Query(text, (1, 50, 2)) for text in ("red shoes", "wool hat", "red shoes")]
+    beams = engine.search(64, queries, [], np.zeros(3, np.int32))
+    assert np.abs(beams.log_probs[0] - beams.log_probs[1]).max() > 0.01
+    np.testing.assert_array_equal(beams.log_probs[0], beams.log_probs[2])
+
+
 def test_nothing_is_found_where_nothing_lives(engine: Engine, bundle: Bundle) -> None:
     nothing = bundle.epoch.trie.alive(np.zeros(bundle.epoch.table.n_leaves, bool))
-    beams = engine.search(4, [(1, 50, 2)], [nothing], np.ones(1, np.int32))
+    beams = engine.search(4, [QUERY], [nothing], np.ones(1, np.int32))
     assert (beams.leaves == -1).all()
 
 

@@ -184,6 +184,11 @@ def renew(bundle: Path) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
 
 
+def grow_old(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"format_version": 1}))
+
+
 def vanish(bundle: Path) -> None:
     shutil.rmtree(bundle)
 
@@ -196,6 +201,7 @@ def vanish(bundle: Path) -> None:
         (lose_a_file, r"item_vectors\.npy is missing"),
         (lose_the_manifest, r"manifest\.json not found"),
         (renew, "has bundle format 99"),
+        (grow_old, "has bundle format 1, .*; export the bundle again with this release"),
         (vanish, "not found"),
     ],
 )

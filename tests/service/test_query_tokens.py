@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.tokenizer import QueryTokenizer, clean_query
+from service.tokenizer import Query, QueryTokenizer, clean_query
 from sid.manifest import BundleError
 from training import tokenizer as training_tokenizer
 
@@ -36,14 +36,14 @@ def test_cleaning_takes_nothing_that_can_be_seen(text: str) -> None:
 def test_the_model_reads_what_it_was_trained_on(bundles: Path, text: str) -> None:
     path = bundles / "sft" / "tokenizer.json"
     expected = training_tokenizer.load(path).encode(clean_query(text)).ids
-    tokens = QueryTokenizer.load(path).encode(clean_query(text))
-    assert tokens == (tuple(expected) if len(expected) > 2 else None)
+    query = QueryTokenizer.load(path).encode(text)
+    assert query == (Query(clean_query(text), tuple(expected)) if len(expected) > 2 else None)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\x00\n", "\u200b"])
 def test_nothing_to_read(text: str, bundles: Path) -> None:
     tokenizer = QueryTokenizer.load(bundles / "sft" / "tokenizer.json")
-    assert tokenizer.encode(clean_query(text)) is None
+    assert tokenizer.encode(text) is None
 
 
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:

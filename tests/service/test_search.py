@@ -1,10 +1,21 @@
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from service.settings import BundleSource
+from sid import OrderingWeights, Trie
+from sid.manifest import Manifest
+from training.checkpoint import load_decoder
+from training.dataset import Dataset
+from training.ordering import gather_candidates, item_features
+from training.search import TrieTree, constrained_search, search_queries
 
 QUERIES = ["red running shoes", "wool hat", "雨伞", "👟 red", "Crème brûlée", "x" * 500]
 
@@ -24,6 +35,31 @@ def test_a_beam_that_holds_every_sid_ranks_like_brute_force(
     assert_same_ranking(answer["items"], brute_force.scores(answer["variant"], query))
     assert answer["returned"] == len(brute_force.items)
     assert answer["exhausted"]
+
+
+@pytest.mark.parametrize("beam_width", [4, 64])
+@pytest.mark.parametrize("variant", ["sft", "rad-dpo"])
+def test_what_is_served_is_what_was_evaluated(
+    bundles: Path, start_service: Any, variant: str, beam_width: int
+) -> None:
+    """The same items and scores as in ``radsearch evaluate``, which knows neither ONNX nor Redis."""
+    data, decoder = Dataset.load(bundles.parent / "data"), load_decoder(bundles.parent / variant)
+    ordering = OrderingWeights(**Manifest.read(bundles / variant).ordering)
+    queries = list(data.query_rows)
+    search = partial(
+        constrained_search,
+        decoder,
+        trie=TrieTree.from_trie(Trie.from_table(data.sids)),
+        beam_width=beam_width,
+    )
+    beams = search_queries(data, queries, search, torch.device("cpu"))
+    evaluated = gather_candidates(item_features(decoder, data), data, queries, beams)
+    with start_service(bundles=(BundleSource(None, bundles / variant),)) as running:
+        for query, candidates in zip(queries, evaluated, strict=True):
+            scores = candidates.parts @ ordering.of_parts()
+            by_item = dict(zip(candidates.items.tolist(), scores.tolist(), strict=True))
+            best = {data.item_ids[item]: by_item[item] for item in candidates.order(ordering, 10).tolist()}
+            assert_same_ranking(running.search(query, k=10, beam_width=beam_width)["items"], best)
 
 
 @pytest.mark.parametrize("k", [1, 7, 20])

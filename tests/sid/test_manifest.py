@@ -28,7 +28,7 @@ def write_bundle(path: Path) -> Path:
         created="2026-01-01T00:00:00+00:00",
         revision="unknown",
         config={"beam_widths": [8], "name": "Größe 42"},
-        ordering={"tau": 0.5, "prior": 0.1, "lexical": 0.2},
+        ordering={"tau": 0.5, "prior": 0.1, "words": 0.2},
         metrics={"NDCG@10": 0.8},
         graphs=(Graph("model_k8_fp32.onnx", 8, "fp32"),),
         files={name: sha256(path / name) for name in FILES},

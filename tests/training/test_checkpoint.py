@@ -90,7 +90,7 @@ def test_weights_of_another_shape_are_refused(saved: tuple[Path, Decoder]) -> No
         ("config.json", "{", "is not JSON"),
         ("config.json", "[]", "holds list, expected a JSON object"),
         ("config.json", "{}", "does not describe a decoder"),
-        ("ordering.json", '{"sigma": 1}', "does not hold tau and prior"),
+        ("ordering.json", '{"sigma": 1}', "does not hold the weights of the ordering"),
     ],
 )
 def test_damaged_json_is_named(saved: tuple[Path, Decoder], file: str, content: str, message: str) -> None:
