@@ -1,12 +1,12 @@
 """Retrieval without training on sessions: what a decoder has to beat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from sid.tfidf import words_of
+from sid.lexical import singulars_of
 
 Rankings = dict[str, list[int]]  # query → item rows, best first
 
@@ -24,15 +24,20 @@ def rank_by_bm25(texts: Sequence[str], queries: Sequence[str], depth: int) -> Ra
     Returns:
         query → item rows, best first, ties by row.
     """
-    index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
-    index.index([_singulars(text) for text in texts], show_progress=False)
     ranked: Rankings = {}
-    for query in queries:
-        words = [word for word in _singulars(query) if word in index.vocab_dict]
-        scores = index.get_scores(words) if words else np.zeros(len(texts), np.float32)
+    for query, scores in zip(queries, bm25_scores(texts, queries), strict=True):
         found = np.flatnonzero(scores > 0)
         ranked[query] = found[np.argsort(-scores[found], kind="stable")[:depth]].tolist()
     return ranked
+
+
+def bm25_scores(texts: Sequence[str], queries: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+    """Score all items for one query after the other, float32 [n_items]; arguments as above."""
+    index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
+    index.index([singulars_of(text) for text in texts], show_progress=False)
+    for query in queries:
+        words = [word for word in singulars_of(query) if word in index.vocab_dict]
+        yield index.get_scores(words) if words else np.zeros(len(texts), np.float32)
 
 
 def rank_by_cosine(
@@ -60,16 +65,25 @@ def rank_by_cosine(
     return ranked
 
 
-def _singulars(text: str) -> list[str]:
-    return [_singular(word) for word in words_of(text)]
+def rank_by_fusion(
+    texts: Sequence[str],
+    item_embeddings: NDArray[np.float32],
+    query_embeddings: NDArray[np.float32],
+    queries: Sequence[str],
+    depth: int,
+    cosine_weights: Sequence[float],
+) -> dict[float, Rankings]:
+    """Rank items by BM25 + weight · cosine, once for each weight; arguments as above.
 
-
-def _singular(word: str) -> str:
-    """The S-stemmer of Harman, "How effective is suffixing?", JASIS 42(1), 1991: the first rule that fits."""
-    if word.endswith("ies") and not word.endswith(("eies", "aies")):
-        return word[:-3] + "y"
-    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    if word.endswith("s") and not word.endswith(("us", "ss")):
-        return word[:-1]
-    return word
+    Returns:
+        weight → query → item rows, best first, ties by row.
+    """
+    ranked: dict[float, Rankings] = {weight: {} for weight in cosine_weights}
+    scored = zip(queries, bm25_scores(texts, queries), query_embeddings, strict=True)
+    for query, lexical, embedding in scored:
+        cosines = item_embeddings @ embedding
+        for weight, of_weight in ranked.items():
+            scores = lexical + weight * cosines
+            best = np.argpartition(-scores, min(depth, len(scores)) - 1)[:depth]
+            of_weight[query] = best[np.lexsort((best, -scores[best]))].tolist()
+    return ranked

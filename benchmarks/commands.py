@@ -5,6 +5,7 @@ import typer
 from benchmarks.bm25 import bm25
 from benchmarks.objectives.command import objectives
 from benchmarks.packing import packing
+from benchmarks.quality import quality
 from benchmarks.sids import sids
 from benchmarks.training_speed import training_speed
 
@@ -12,6 +13,7 @@ bench = typer.Typer(no_args_is_help=True)
 bench.command("bm25")(bm25)
 bench.command("objectives")(objectives)
 bench.command("packing")(packing)
+bench.command("quality")(quality)
 bench.command("sids")(sids)
 bench.command("training-speed")(training_speed)
 

@@ -1,6 +1,6 @@
 """Order the items behind the found SIDs, and tune the weights of what their scores are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 
@@ -122,22 +122,34 @@ def tune(
     search = partial(constrained_search, decoder, trie=trie, beam_width=beam_width)
     beams = search_queries(dataset, queries, search, device, track)
     candidates = gather_candidates(item_features(decoder, dataset), dataset, queries, beams)
-    judged = [
-        JudgedCandidates.of(found, relevance[query], dataset.positive_from)
-        for query, found in zip(queries, candidates, strict=True)
+    return climb(judge(dict(zip(queries, candidates, strict=True)), relevance, dataset.positive_from))
+
+
+def judge(
+    candidates: Mapping[str, Candidates], relevance: Mapping[str, dict[int, float]], positive_from: float
+) -> "list[JudgedCandidates]":
+    """Lay each query's candidates and judgments side by side."""
+    return [
+        JudgedCandidates.of(found, relevance[query], positive_from) for query, found in candidates.items()
     ]
-    return climb(judged)
 
 
-def climb(judged: "Sequence[JudgedCandidates]") -> OrderingWeights:
-    """Move one weight at a time while that betters the mean quality; the best end of all starts is taken."""
+def climb(
+    judged: "Sequence[JudgedCandidates]", names: Sequence[str] = tuple(UNTUNED.to_dict())
+) -> OrderingWeights:
+    """Move one weight at a time while that betters the mean quality; the best end of all starts is taken.
+
+    Args:
+        judged: by which quality is measured.
+        names: the weights that may move; the others are 0.
+    """
+    starts = [OrderingWeights(**{name: getattr(start, name) for name in names}) for start in STARTS]
 
     def quality(weights: OrderingWeights) -> float:
         return float(np.mean([candidates.quality(weights) for candidates in judged]))
 
-    names = list(UNTUNED.to_dict())
-    best, best_quality = UNTUNED, quality(UNTUNED)
-    for start in STARTS:
+    best, best_quality = starts[0], quality(starts[0])
+    for start in starts:
         weights, reached = start, quality(start)
         moved = True
         while moved:
