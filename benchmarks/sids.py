@@ -38,7 +38,8 @@ FIRST = 256  # candidates that are compared however many items a SID has
 SHARES = ("Candidate recall", f"Candidate recall, first {FIRST}")
 LEGEND = (
     "most: items of the fullest SID; even: evenness of the least even level; lost: share of the embeddings' "
-    f"variance; found: share of the relevant items among all candidates and among the first {FIRST}"
+    f"variance; found: share of the relevant items among all candidates and among the first {FIRST}; items: "
+    "candidates per query"
 )
 
 Leaves = NDArray[np.int64]
@@ -263,7 +264,7 @@ def _name(point: Point) -> str:
 
 def _print(rows: Sequence[Measured], split: Split, console: Console) -> None:
     spread = _table("SIDs", "most", "even", "lost", "seconds")
-    retrieval = _table("R@8", "R@64", "R@128", "MRR", "found", f"in {FIRST}", "candidates")
+    retrieval = _table("R@8", "R@64", "R@128", "MRR", "found", f"in {FIRST}", "items")
     for row in rows:
         point, report, metrics = row.point, row.sids, row.metrics
         names = (
