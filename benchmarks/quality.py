@@ -40,7 +40,7 @@ from training.sids.sentence import SentenceEmbedder
 DEPTH = 100  # the deepest metric is Item Recall@100
 TOP = 10
 COSINE_WEIGHTS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0)
-WIDER = 4  # how many times more beams the waterfall looks at
+WIDER = 2  # how many times more beams the waterfall looks at
 SLUGS = {
     "Item Recall@10": "item_recall@10",
     "Item Recall@100": "item_recall@100",
@@ -90,19 +90,6 @@ class Asked:
         return {SLUGS[name]: of_queries for name, of_queries in values.items()}
 
 
-@dataclass(frozen=True)
-class Found:
-    """What generation found for the queries of a split.
-
-    Attributes:
-        candidates: query → items of the K best SIDs.
-        wider: query → leaves of the WIDER · K best SIDs, best first.
-    """
-
-    candidates: dict[str, Candidates]
-    wider: dict[str, NDArray[np.int64]]
-
-
 class Pipeline:
     """Generated SIDs, then item ordering: what the service answers with, computed by torch."""
 
@@ -112,15 +99,16 @@ class Pipeline:
         self._trie = TrieTree.from_trie(Trie.from_table(dataset.sids))
         self._progress = progress
 
-    def find(self, queries: Sequence[str]) -> Found:
-        """Search queries at K and, for the waterfall, wider."""
+    def candidates(self, queries: Sequence[str]) -> dict[str, Candidates]:
+        """The items of the K best SIDs of every query."""
         beams = self._search(queries, self._beam_width)
-        candidates = gather_candidates(self._features, self._dataset, queries, beams)
-        wider = self._search(queries, WIDER * self._beam_width).leaves.numpy()
-        return Found(
-            dict(zip(queries, candidates, strict=True)),
-            {query: leaves[leaves >= 0] for query, leaves in zip(queries, wider, strict=True)},
-        )
+        found = gather_candidates(self._features, self._dataset, queries, beams)
+        return dict(zip(queries, found, strict=True))
+
+    def wider(self, queries: Sequence[str]) -> dict[str, set[int]]:
+        """The leaves of the WIDER · K best SIDs of every query."""
+        leaves = self._search(queries, WIDER * self._beam_width).leaves.tolist()
+        return {query: set(of_query) for query, of_query in zip(queries, leaves, strict=True)}
 
     def _search(self, queries: Sequence[str], beam_width: int) -> Beams:
         search = partial(constrained_search, self._decoder, trie=self._trie, beam_width=beam_width)
@@ -134,36 +122,41 @@ def rank(candidates: Mapping[str, Candidates], weights: OrderingWeights) -> Rank
 
 
 def waterfall(
-    asked: Asked, found: Found, ranked: Rankings, leaf_of_item: NDArray[np.int32]
+    asked: Asked,
+    candidates: Mapping[str, Candidates],
+    wider: Mapping[str, set[int]],
+    ranked: Rankings,
+    leaf_of_item: NDArray[np.int32],
 ) -> dict[str, float]:
     """Where the relevant items are: in the top 10, or lost, and by what.
+
+    Args:
+        asked: the queries.
+        candidates: query → items of the K best SIDs.
+        wider: query → leaves of the WIDER · K best SIDs.
+        ranked: query → the first DEPTH of these items in order.
+        leaf_of_item: int32 [n_items].
 
     Returns:
         Shares of the relevant items, averaged over queries; they sum to 1.
     """
-    shares: dict[str, list[float]] = {
-        "in the top 10": [],
-        "ordered below 10": [],
-        "ordered below 100": [],
-        "generated below K": [],
-        "SID not generated": [],
-    }
+    shares = dict.fromkeys(
+        ("in the top 10", "ordered below 10", "ordered below 100", "generated below K", "SID not generated"),
+        0.0,
+    )
     for query, relevant in asked.relevant.items():
-        order = {item: rank for rank, item in enumerate(ranked[query])}
-        candidates = set(found.candidates[query].items.tolist())
-        wider = set(found.wider[query].tolist())
-        count = dict.fromkeys(shares, 0)
+        rank_of = {item: rank for rank, item in enumerate(ranked[query])}
+        found = set(candidates[query].items.tolist())
         for item in relevant:
-            if item in candidates:
-                rank = order.get(item, DEPTH)
-                place = "in the top 10" if rank < TOP else "ordered below 10"
-                count[place if rank < DEPTH else "ordered below 100"] += 1
+            if item not in found:
+                generated = int(leaf_of_item[item]) in wider[query]
+                place = "generated below K" if generated else "SID not generated"
+            elif item not in rank_of:
+                place = "ordered below 100"
             else:
-                generated = int(leaf_of_item[item]) in wider
-                count["generated below K" if generated else "SID not generated"] += 1
-        for name, of_name in count.items():
-            shares[name].append(of_name / len(relevant))
-    return {name: float(np.mean(values)) for name, values in shares.items()}
+                place = "in the top 10" if rank_of[item] < TOP else "ordered below 10"
+            shares[place] += 1 / len(relevant) / len(asked.queries)
+    return shares
 
 
 def compare(
@@ -200,10 +193,10 @@ def compare(
     best = max(tuning, key=lambda weight: tuning[weight])
 
     pipeline = Pipeline(decoder, dataset, beam_width, progress)
-    judged = judge(pipeline.find(valid.queries).candidates, valid.grades, positive_from)
+    judged = judge(pipeline.candidates(valid.queries), valid.grades, positive_from)
     weights = {name: climb(judged, parts) for name, parts in PARTS.items()}
-    found = pipeline.find(test.queries)
-    ours = {name: rank(found.candidates, weight) for name, weight in weights.items()}
+    found = pipeline.candidates(test.queries)
+    ours = {name: rank(found, weight) for name, weight in weights.items()}
     values = {
         "bm25": test.values(rank_by_bm25(texts, test.queries, DEPTH), positive_from),
         "dense": test.values(
@@ -212,7 +205,7 @@ def compare(
         "fusion": test.values(fuse(test, [best])[best], positive_from),
         "radsearch": test.values(ours[EVERYTHING], positive_from),
     }
-    sizes = np.array([len(candidates.items) for candidates in found.candidates.values()])
+    sizes = np.array([len(candidates.items) for candidates in found.values()])
     return {
         "n_items": dataset.n_items,
         "n_queries": {"valid": len(valid.queries), "test": len(test.queries)},
@@ -225,12 +218,14 @@ def compare(
                 name: _differences(values["radsearch"], values[name]) for name in ("bm25", "dense", "fusion")
             }
         },
-        "fusion": {"cosine_weight": best, "valid": tuning},
+        "fusion": {"cosine_weight": best, "valid": {str(weight): mean for weight, mean in tuning.items()}},
         "ordering": {
             name: {"weights": weights[name].to_dict(), **_estimates(test.values(ours[name], positive_from))}
             for name in PARTS
         },
-        "waterfall": waterfall(test, found, ours[EVERYTHING], dataset.sids.leaf_of_item()),
+        "waterfall": waterfall(
+            test, found, pipeline.wider(test.queries), ours[EVERYTHING], dataset.sids.leaf_of_item()
+        ),
     }
 
 
