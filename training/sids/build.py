@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,13 @@ from sid.report import report
 from training.data.errors import DataError
 from training.data.items import item_texts
 from training.sids import queries
-from training.sids.embedders import embed_items
+from training.sids.embedders import Embeddings, embed_items, read_embeddings
 from training.sids.kmeans import train_quantizer
 
 REPORT = "sids.json"
-WRITTEN = ("item_embeddings.npy", "embedder", *queries.WRITTEN, "quantizer.npz", "sids.npz", REPORT)
+EMBEDDED = ("item_embeddings.npy", "embedder", *queries.WRITTEN)
+QUANTIZED = ("quantizer.npz", "sids.npz")
+KEPT = "kept"  # the choice of an embedder that leaves everything embedded as it lies
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class SidSettings:
     """How SIDs are made.
 
     Attributes:
-        embedder: "tfidf", "sentence:PATH" or "npy:PATH".
+        embedder: "tfidf", "sentence:PATH", "npy:PATH", or "kept" for the embeddings of the last run.
         codebooks: centroids per level.
         dim: size of TF-IDF embeddings.
         pseudo_queries: how many to cut out of each title.
@@ -62,57 +65,70 @@ def build_sids(data: Path, settings: SidSettings, progress: Progress) -> dict[st
         DataError: if the directory or the embedder cannot be used.
     """
     items = read_items(data / "items.parquet")
-    texts = item_texts(items)
+    staging = Path(tempfile.mkdtemp(prefix=".sids-", dir=data))
+    try:
+        if settings.embedder == KEPT:
+            embeddings = read_embeddings(data / "item_embeddings.npy", len(items))
+            written, seconds = QUANTIZED, {}
+        else:
+            embeddings, seconds = _embed(data, items, settings, progress, staging)
+            written = (*EMBEDDED, *QUANTIZED)
+        started = time.perf_counter()
+        training = progress.add_task("Training codebooks", total=len(settings.codebooks))
+        quantizer = train_quantizer(
+            embeddings,
+            settings.codebooks,
+            settings.seed,
+            on_level=lambda: progress.advance(training),
+            balanced=settings.balanced,
+        )
+        table = SidTable.from_item_codes(quantizer.encode(embeddings), quantizer.codebook_sizes)
+        seconds["quantize"] = time.perf_counter() - started
+        quantizer.save(staging / "quantizer.npz")
+        table.save(staging / "sids.npz")
+        result = {
+            "settings": asdict(settings),
+            "dim": embeddings.shape[1],
+            "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+            **report(table, quantizer, embeddings).to_dict(),
+        }
+        (staging / REPORT).write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+        _move_in(staging, data, written)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return result
+
+
+def _embed(
+    data: Path, items: pa.Table, settings: SidSettings, progress: Progress, target: Path
+) -> tuple[Embeddings, dict[str, float]]:
+    """Embed items and queries and write what ``EMBEDDED`` names into ``target``.
+
+    Returns:
+        The items' embeddings, and the seconds of each stage.
+    """
+
+    def expect(what: str, n_texts: int) -> Callable[[int], None]:
+        return partial(progress.advance, progress.add_task(what, total=n_texts))
+
     started = time.perf_counter()
-    embedding = progress.add_task(f"Embedding {len(texts):,} items", total=len(texts))
+    texts = item_texts(items)
     source, embeddings = embed_items(
         settings.embedder,
         texts,
         settings.dim,
         settings.seed,
-        on_items=lambda n_items: progress.advance(embedding, n_items),
+        on_items=expect(f"Embedding {len(texts):,} items", len(texts)),
     )
-    embedded = time.perf_counter()
+    seconds = {"embed": time.perf_counter() - started}
     knowledge = queries.gather_query_knowledge(
-        data,
-        items,
-        source,
-        embeddings,
-        settings.pseudo_queries,
-        settings.seed,
-        lambda what, n_texts: partial(progress.advance, progress.add_task(what, total=n_texts)),
+        data, items, source, embeddings, settings.pseudo_queries, settings.seed, expect
     )
-    asked = time.perf_counter()
-    training = progress.add_task("Training codebooks", total=len(settings.codebooks))
-    quantizer = train_quantizer(
-        embeddings,
-        settings.codebooks,
-        settings.seed,
-        on_level=lambda: progress.advance(training),
-        balanced=settings.balanced,
-    )
-    table = SidTable.from_item_codes(quantizer.encode(embeddings), quantizer.codebook_sizes)
-    quantized = time.perf_counter()
-    seconds = {"embed": embedded - started, **knowledge.seconds, "quantize": quantized - asked}
-    result = {
-        "settings": asdict(settings),
-        "dim": embeddings.shape[1],
-        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
-        **report(table, quantizer, embeddings).to_dict(),
-    }
-    staging = Path(tempfile.mkdtemp(prefix=".sids-", dir=data))
-    try:
-        (staging / "embedder").mkdir()
-        source.save(staging / "embedder")
-        np.save(staging / "item_embeddings.npy", embeddings)
-        knowledge.save(staging)
-        quantizer.save(staging / "quantizer.npz")
-        table.save(staging / "sids.npz")
-        (staging / REPORT).write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
-        _move_in(staging, data)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return result
+    (target / "embedder").mkdir()
+    source.save(target / "embedder")
+    np.save(target / "item_embeddings.npy", embeddings)
+    knowledge.save(target)
+    return embeddings, {**seconds, **knowledge.seconds}
 
 
 def read_items(path: Path) -> pa.Table:
@@ -131,15 +147,15 @@ def read_items(path: Path) -> pa.Table:
         ) from error
 
 
-def _move_in(staging: Path, data: Path) -> None:
+def _move_in(staging: Path, data: Path, names: tuple[str, ...]) -> None:
     """Put the new files in place of the old ones.
 
     The report goes first and comes last, so that files of two runs never stand together with a report.
     """
     old = staging / "old"
     old.mkdir()
-    for name in reversed(WRITTEN):
+    for name in (REPORT, *names):
         if (data / name).exists():
             (data / name).rename(old / name)
-    for name in WRITTEN:
+    for name in (*names, REPORT):
         (staging / name).rename(data / name)
