@@ -49,6 +49,11 @@ class Asking:
         """What all of them took, one after the other."""
         return sum(result.seconds for result in self.results.values())
 
+    @property
+    def revisions(self) -> list[str]:
+        """Of the code that gave them; a work directory that is used for long has several."""
+        return sorted({str(result.revision) for result in self.results.values()})
+
     def _advance(self) -> None:
         self._done += 1
         self._progress.advance(self._bar)

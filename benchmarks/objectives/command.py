@@ -92,6 +92,7 @@ def objectives(
             "tuned_for": list(TUNED_FOR),
             **figures,
             "compute_seconds": round(ask.seconds, 1),
+            "revisions": ask.revisions,
         }
         result = record("objectives", world.device, study.seeds, fields)
     if out is not None:

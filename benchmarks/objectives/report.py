@@ -42,6 +42,8 @@ def _opening(result: Result) -> str:
         f"{result['n_queries']:,} test queries judge, each with a relevant item.",
     ]
     lacking = [f"{len(result['diverged'])} trainings diverged."] if result["diverged"] else []
+    if len(result["revisions"]) > 1:
+        lacking.append(f"{len(result['revisions'])} revisions of the code made these trainings; see below.")
     lacking += [f"{result['missing']} trainings are not there yet."] if result["missing"] else []
     return text(*sentences, *lacking)
 
@@ -237,7 +239,10 @@ def _method(result: Result) -> list[str]:
         "lies in them is itself uncertain: look at by_seed in the JSON file.",
         "Each interval and each p stands for itself; they are not corrected for how many there are.",
     )
-    facts = {name: result[name] for name in ("command", "git", "device", "versions", "settings", "data")}
+    facts = {
+        name: result[name]
+        for name in ("command", "git", "revisions", "device", "versions", "settings", "data")
+    }
     lines = "".join(f"<tr><td>{escape(k)}</td>{cell(_plain(v))}</tr>" for k, v in facts.items())
     items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
     return [f"<ul>{items}</ul>", f'<div class="scroll"><table class="facts">{lines}</table></div>']

@@ -1,7 +1,7 @@
 """The results of finished jobs, one file each, so that a benchmark that was stopped goes on where it was."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from benchmarks.objectives.plan import Job
+from benchmarks.record import revision
 from sid import RadsearchError
 from training.metrics import PerQuery
 
@@ -28,12 +29,14 @@ class Result:
         figures: whatever else is worth keeping.
         seconds: it took, on the one process that did it.
         error: why there are no values, or None.
+        revision: of the code that gave it, as in ``benchmarks.record``; set when it is kept.
     """
 
     values: PerQuery = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    revision: str | None = None
 
 
 class Store:
@@ -50,6 +53,7 @@ class Store:
             StoreError: if its results were made under another setup, or it cannot be written.
         """
         self.path = path
+        self._revision = revision()
         setup = orjson.loads(orjson.dumps(setup))
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,8 @@ class Store:
 
     def save(self, job: Job, result: Result) -> None:
         """Keep a result; it is there whole or not at all."""
-        self._write(f"{job.key}.json", {"job": asdict(job), **asdict(result)})
+        made = replace(result, revision=self._revision)
+        self._write(f"{job.key}.json", {"job": asdict(job), **asdict(made)})
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         scratch = self.path / f".{name}-{os.getpid()}"

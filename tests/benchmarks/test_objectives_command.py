@@ -196,6 +196,7 @@ def test_the_result_has_every_row_with_its_intervals(whole: tuple[Path, dict[str
     assert list(result["noise"]) == ["as logged", *(f"{rate:g}" for rate in NOISE_RATES)]
     assert (result["n_queries"], result["steps"], result["seeds"]) == (QUERIES, STEPS, [0, 1])
     assert (result["diverged"], result["missing"]) == ([], 0)
+    assert len(result["revisions"]) >= 1
 
 
 def test_what_was_tuned_is_there_with_every_point(whole: tuple[Path, dict[str, Any]]) -> None:
@@ -233,7 +234,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_figures(
 
 def figures_of(result: dict[str, Any]) -> dict[str, Any]:
     """All that no run may change."""
-    of_the_run = ("git", "compute_seconds")
+    of_the_run = ("git", "revisions", "compute_seconds")
     return {name: value for name, value in result.items() if name not in of_the_run}
 
 
