@@ -1,7 +1,7 @@
 """Order the items behind the found SIDs, and tune the weights of what their scores are made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -157,13 +157,14 @@ def climb(
             for name in names:
                 for factor in FACTORS:
                     value = getattr(weights, name)
-                    tried = replace(weights, **{name: value * factor if value else LEAST * factor})
+                    # Rounded here, not at the end, where it could undo what was reached.
+                    tried = replace(weights, **{name: round((value or LEAST) * factor, 4)})
                     tried_quality = quality(tried)
                     if tried_quality > reached + 1e-6:
                         weights, reached, moved = tried, tried_quality, True
         if reached > best_quality:
             best, best_quality = weights, reached
-    return OrderingWeights(*(round(value, 4) for value in astuple(best)))
+    return best
 
 
 @dataclass(frozen=True)

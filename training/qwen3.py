@@ -1,8 +1,9 @@
 """A decoder that starts from a Qwen3 checkpoint.
 
-The layers' weights are taken as they are. Codebooks, query head and item head are new, since Qwen3 has none.
-Token embeddings mean something only under the tokenizer they were trained with: they are taken when the data
-directory's tokenizer has as many tokens as the checkpoint, and are new otherwise.
+The layers' weights are taken as they are. What Qwen3 has not is new: codebooks, the projection of query
+embeddings, the heads of query and item vectors. Token embeddings mean something only under the tokenizer that
+they were trained with: they are taken when the data directory's tokenizer has as many tokens as the
+checkpoint, and are new otherwise.
 """
 
 from dataclasses import replace

@@ -9,13 +9,27 @@ import pytest
 import torch
 
 from sid import SidTable
+from training.data.items import item_texts
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
 from training.model import Decoder, DecoderConfig
+from training.sids.build import read_items
+from training.sids.embedders import embed_items
+from training.sids.queries import gather_query_knowledge
 
 COLOURS = ("red", "blue", "green", "black", "white")
 THINGS = ("shoe", "lamp", "chair", "kettle")
 CODEBOOKS = (4, 3)
+
+
+def add_sids(data: Path, rng: np.random.Generator) -> None:
+    """What ``radsearch sids`` writes, but for SIDs that are random."""
+    items = read_items(data / "items.parquet")
+    source, embeddings = embed_items("tfidf", item_texts(items), 6, 0, lambda _: None)
+    np.save(data / "item_embeddings.npy", embeddings)
+    gather_query_knowledge(data, items, source, embeddings, 2, 0, lambda *_: lambda _: None).save(data)
+    codes = np.stack([rng.integers(0, size, len(items)) for size in CODEBOOKS], axis=1)
+    SidTable.from_item_codes(codes, CODEBOOKS).save(data / "sids.npz")
 
 
 @pytest.fixture(scope="session")
@@ -31,17 +45,15 @@ def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(file)
         writer.writerow(("query", "item_id", "grade", "split"))
         for query in range(22):
+            text = f"{COLOURS[query % 5]} {THINGS[query % 4]}s no {query}"
             split = "valid" if query < 8 else "test"
             best = 1 if query >= 20 else 3
             for row in rng.choice(len(titles), 6, replace=False):
-                writer.writerow((f"query {query}", f"i{row}", int(rng.integers(0, best + 1)), split))
+                writer.writerow((text, f"i{row}", int(rng.integers(0, best + 1)), split))
             if best == 3:
-                writer.writerow((f"query {query} bis", f"i{query % 20}", 3, "train"))
+                writer.writerow((f"{text} bis", f"i{query % 20}", 3, "train"))
     prepare(raw / "items.jsonl", None, raw / "judgments.csv", data, PrepareSettings(vocab_size=300))
-    embeddings = rng.standard_normal((len(titles), 6)).astype(np.float32)
-    np.save(data / "item_embeddings.npy", embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    codes = np.stack([rng.integers(0, size, len(titles)) for size in CODEBOOKS], axis=1)
-    SidTable.from_item_codes(codes, CODEBOOKS).save(data / "sids.npz")
+    add_sids(data, rng)
     return data
 
 
@@ -70,7 +82,9 @@ def small_decoder(judged_dataset: Dataset) -> Decoder:
     )
     with torch.no_grad():
         for name, weight in decoder.named_parameters():
-            if "norm" not in name:
+            if name == "query_head.weight":
+                weight.normal_(std=0.2)
+            elif "norm" not in name:
                 weight.mul_(10)
     return decoder.eval()
 
@@ -96,10 +110,7 @@ def session_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             file.write(json.dumps(session) + "\n")
     prepare(raw / "items.jsonl", raw / "sessions.jsonl", None, data, PrepareSettings(vocab_size=300))
-    embeddings = rng.standard_normal((len(titles), 6)).astype(np.float32)
-    np.save(data / "item_embeddings.npy", embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    codes = np.stack([rng.integers(0, size, len(titles)) for size in CODEBOOKS], axis=1)
-    SidTable.from_item_codes(codes, CODEBOOKS).save(data / "sids.npz")
+    add_sids(data, rng)
     return data
 
 

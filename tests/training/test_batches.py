@@ -1,3 +1,4 @@
+from collections import defaultdict
 from dataclasses import fields
 
 import numpy as np
@@ -19,14 +20,20 @@ class FixedTasks:
         n = len(lengths)
         itself = Ragged.of([[item] for item in range(n)])
         prompts = Ragged.of([[1, *[9] * length, 2] for length in lengths])
-        self._examples = Examples(prompts, itself, Ragged.empty(n), itself)
+        self._examples = Examples(prompts, np.arange(n), itself, Ragged.empty(n), itself)
+        self.embeddings = np.arange(n, dtype=np.float32)[:, None]
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         return self._examples
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(Batch))
+    def tensors(batch: Batch) -> list[torch.Tensor]:
+        parts = [batch.prompts, batch]
+        values = [getattr(part, field.name) for part in parts for field in fields(part)]
+        return [value for value in values if isinstance(value, torch.Tensor)]
+
+    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(session_dataset: Dataset) -> None:
@@ -47,13 +54,15 @@ def test_an_epoch_shows_every_example_once() -> None:
     assert len(batches) == 3
     shown = torch.cat([batches.at(step).candidates[:, 0] for step in range(3)])
     assert sorted(shown.tolist()) == list(range(12))
+    embeddings = torch.cat([batches.at(step).prompts.embeddings[:, 0] for step in range(3)])
+    assert embeddings.tolist() == shown.tolist(), "every example brings its own embedding"
 
 
 def test_like_lengths_stand_together() -> None:
     lengths = list(range(1, 29)) * 4
     batches = Batches(FixedTasks(lengths), len(lengths), BatchSettings(16, sampled_items=1))
-    real = sum(int(batches.at(step).prompt_mask.sum()) for step in range(len(batches)))
-    held = sum(batches.at(step).prompt_mask.numel() for step in range(len(batches)))
+    real = sum(int(batches.at(step).prompts.mask.sum()) for step in range(len(batches)))
+    held = sum(batches.at(step).prompts.mask.numel() for step in range(len(batches)))
     assert real / held > 0.85
 
 
@@ -64,6 +73,13 @@ def test_batches_hold_what_the_sessions_say(kind: type, session_dataset: Dataset
     tokenizer = session_dataset.tokenizer
     chosen: dict[str, set[int]] = {title: {row} for row, title in enumerate(session_dataset.titles)}
     passed: dict[str, set[int]] = {}
+    named: defaultdict[str, set[int]] = defaultdict(set)  # by the teacher
+    pseudo = session_dataset.pseudo_queries()
+    for text, items in zip(pseudo.texts, pseudo.items.tolist(), strict=True):
+        named[text].update(items)
+    texts = [*session_dataset.titles, *pseudo.texts, *session_dataset.query_rows]
+    embeddings = [session_dataset.item_embeddings, pseudo.embeddings, session_dataset.query_embeddings]
+    embedding_of = dict(zip(texts, np.concatenate(embeddings), strict=True))
     for session in session_dataset.sessions("train"):
         chosen.setdefault(session.query, set()).update(session.positives.tolist())
         passed.setdefault(session.query, set()).update(session.negatives.tolist())
@@ -75,14 +91,15 @@ def test_batches_hold_what_the_sessions_say(kind: type, session_dataset: Dataset
         contrasts = batch.contrasts.tolist()
         assert contrasts == sorted(set(contrasts))
         for row in range(8):
-            ids = batch.tokens[row][batch.prompt_mask[row]]
+            ids = batch.prompts.tokens[row][batch.prompts.mask[row]]
             assert (ids[0], ids[-1]) == (1, 2)
-            assert batch.prompt_mask[row, -1]
+            assert batch.prompts.mask[row, -1]
             query = tokenizer.decode(ids[1:-1].tolist()).strip()
+            np.testing.assert_allclose(batch.prompts.embeddings[row], embedding_of[query], atol=1e-6)
             items, present = batch.candidates[row], batch.present[row]
             positives = items[:P][present[:P]].tolist()
             if query in passed:
-                assert set(positives) <= chosen[query]
+                assert set(positives) <= chosen[query] | named[query]
                 assert set(items[P:][present[P:]].tolist()) <= passed[query]
             assert batch.contrasts[batch.targets[row][present[:P]]].tolist() == positives
             assert set(positives) <= set(batch.contrasts[batch.relevant[row]].tolist())
@@ -96,7 +113,7 @@ def test_relevant_contrasts_are_those_of_the_query(session_dataset: Dataset) -> 
     batch = Batches(PreferenceTask(session_dataset), session_dataset.n_items, SETTINGS).at(0)
     for row in range(8):
         query = session_dataset.tokenizer.decode(
-            batch.tokens[row][batch.prompt_mask[row]][1:-1].tolist()
+            batch.prompts.tokens[row][batch.prompts.mask[row]][1:-1].tolist()
         ).strip()
         assert set(batch.contrasts[batch.relevant[row]].tolist()) == chosen[query] & set(
             batch.contrasts.tolist()
@@ -107,7 +124,11 @@ def test_processes_share_a_batch_without_overlap(session_dataset: Dataset) -> No
     batches = Batches(PreferenceTask(session_dataset), session_dataset.n_items, SETTINGS, world_size=2)
     whole = batches.at(1)
     parts = [whole.share(rank, 2) for rank in range(2)]
-    assert torch.equal(torch.stack([part.tokens for part in parts], dim=1).flatten(0, 1), whole.tokens)
+    assert torch.equal(
+        torch.stack([part.prompts.tokens for part in parts], dim=1).flatten(0, 1), whole.prompts.tokens
+    )
+    embeddings = torch.stack([part.prompts.embeddings for part in parts], dim=1).flatten(0, 1)
+    assert torch.equal(embeddings, whole.prompts.embeddings)
     assert torch.equal(torch.stack([part.targets for part in parts], dim=1).flatten(0, 1), whole.targets)
     assert all(torch.equal(part.contrasts, whole.contrasts) for part in parts)
     assert parts[0].candidates.shape == parts[1].candidates.shape
@@ -118,4 +139,4 @@ def test_few_examples_make_a_small_batch(examples: int, world_size: int, expecte
     batches = Batches(FixedTasks([1] * examples), examples, BatchSettings(), world_size)
     assert batches.batch_size == expected
     assert len(batches) == 1
-    assert len(batches.at(0).tokens) == expected
+    assert len(batches.at(0).prompts) == expected

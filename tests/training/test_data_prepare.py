@@ -11,6 +11,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from sid import SidTable
@@ -19,9 +20,11 @@ from training.data.atomic import written_whole
 from training.data.errors import DataError
 from training.data.prepare import PrepareSettings, prepare
 from training.data.splits import SPLITS, QuerySplits, hash_split, query_key, split_of
-from training.dataset import Dataset
+from training.dataset import PSEUDO_EMBEDDINGS, PSEUDO_QUERIES, QUERIES, QUERY_EMBEDDINGS, Dataset
+from training.sids.build import SidSettings, build_sids
 
 N_ITEMS = 12
+QUERY_FILES = (QUERIES, QUERY_EMBEDDINGS, PSEUDO_QUERIES, PSEUDO_EMBEDDINGS)
 SETTINGS = PrepareSettings(vocab_size=300)
 
 
@@ -61,10 +64,7 @@ def judgments(tmp_path: Path) -> Path:
 
 def with_sids(data: Path) -> Dataset:
     """Add what ``radsearch sids`` adds."""
-    n_items = pq.read_metadata(data / "items.parquet").num_rows
-    np.save(data / "item_embeddings.npy", np.eye(n_items, dtype=np.float32))
-    codes = np.arange(n_items, dtype=np.int32)[:, None]
-    SidTable.from_item_codes(codes, (n_items,)).save(data / "sids.npz")
+    build_sids(data, SidSettings(codebooks=(2, 2), dim=2), Progress(disable=True))
     return Dataset.load(data)
 
 
@@ -221,13 +221,20 @@ def test_a_target_that_cannot_be_made_is_named(tmp_path: Path, items: Path) -> N
 def test_a_dataset_says_which_command_writes_what_is_missing(tmp_path: Path, items: Path) -> None:
     with pytest.raises(DataError, match=r"items\.parquet not found; write it with 'radsearch prepare'"):
         Dataset.load(tmp_path)
-    prepare(items, None, None, tmp_path / "data", SETTINGS)
+    data = tmp_path / "data"
+    prepare(items, None, None, data, SETTINGS)
     with pytest.raises(DataError, match=r"item_embeddings\.npy not found; write it with 'radsearch sids'"):
-        Dataset.load(tmp_path / "data")
-    np.save(tmp_path / "data" / "item_embeddings.npy", np.zeros((3, 2), np.float32))
-    SidTable.from_item_codes(np.zeros((3, 1), np.int32), (1,)).save(tmp_path / "data" / "sids.npz")
-    with pytest.raises(DataError, match="has 12 items, 3 embeddings and 3 SIDs"):
-        Dataset.load(tmp_path / "data")
+        Dataset.load(data)
+    with_sids(data)
+    for name in (*QUERY_FILES, "lexical.npz", "sids.npz"):
+        kept = (data / name).read_bytes()
+        (data / name).unlink()
+        with pytest.raises(DataError, match=f"{name} not found; write it with 'radsearch sids'"):
+            Dataset.load(data).pseudo_queries()
+        (data / name).write_bytes(kept)
+    SidTable.from_item_codes(np.zeros((3, 1), np.int32), (1,)).save(data / "sids.npz")
+    with pytest.raises(DataError, match="has 12 items, 12 embeddings, 3 SIDs and 12 texts in its lexical"):
+        Dataset.load(data)
 
 
 def test_the_command_prints_a_summary_or_json(tmp_path: Path, items: Path, judgments: Path) -> None:

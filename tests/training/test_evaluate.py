@@ -4,7 +4,9 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
+import bm25s
 import numpy as np
 import pytest
 import torch
@@ -12,19 +14,22 @@ from typer.testing import CliRunner, Result
 
 from radsearch.cli import build
 from sid import OrderingWeights
+from sid.lexical import K1, B, singulars_of, trigrams_of
 from training.checkpoint import Provenance, save_checkpoint
 from training.data.errors import DataError
 from training.dataset import Dataset
 from training.evaluate import EvaluationError, evaluate
-from training.model import Decoder, DecoderConfig
+from training.model import Decoder, DecoderConfig, Prompts
 
-ORDERING = OrderingWeights(tau=4.0, prior=0.5)
+ORDERING = OrderingWeights(tau=4.0, prior=0.5, words=0.5, trigrams=0.125)
 
 
 def code_log_probs(decoder: Decoder, dataset: Dataset, query: str) -> tuple[list[list[float]], list[float]]:
     """log p of every two-code SID, and the query vector, one plain causal pass per first code."""
     ids = [token for token in dataset.tokenizer.encode(query).ids if token]
-    prompt = decoder.embed_tokens(torch.tensor([ids]))
+    embedding = torch.from_numpy(dataset.embed([query]))
+    ones = torch.ones(1, len(ids), dtype=torch.bool)
+    prompt = decoder.embed_prompts(Prompts(torch.tensor([ids]), ones, embedding)).detach()
     rows: list[list[float]] = []
     with torch.no_grad():
         for first in range(decoder.config.codebook_sizes[0]):
@@ -34,8 +39,20 @@ def code_log_probs(decoder: Decoder, dataset: Dataset, query: str) -> tuple[list
             hidden, _ = decoder(x, torch.arange(length)[None], causal)
             start = decoder.code_log_probs(hidden[0, -2], 0)[first]
             rows.append((start + decoder.code_log_probs(hidden[0, -1], 1)).tolist())
-            vector = decoder.query_vectors(hidden[0, -2]).tolist()
+            vector = decoder.query_vectors(hidden[0, -2], embedding[0]).tolist()
     return rows, vector
+
+
+def bm25(dataset: Dataset, query: str) -> np.ndarray[Any, Any]:
+    """What the words and the trigrams of a query add to the score of every item, by bm25s."""
+    total = np.zeros(dataset.n_items)
+    for cut, weight in ((singulars_of, ORDERING.words), (trigrams_of, ORDERING.trigrams)):
+        index = bm25s.BM25(k1=K1, b=B, method="lucene")
+        index.index([cut(title) for title in dataset.titles], show_progress=False)
+        known = [term for term in cut(query) if term in index.vocab_dict]
+        if known:
+            total += weight * index.get_scores(known)
+    return total
 
 
 def expected_metrics(decoder: Decoder, dataset: Dataset) -> dict[str, float]:
@@ -50,9 +67,14 @@ def expected_metrics(decoder: Decoder, dataset: Dataset) -> dict[str, float]:
             continue
         log_probs, vector = code_log_probs(decoder, dataset, query)
         of_leaf = [log_probs[first][second] for first, second in dataset.sids.codes]
+        lexical = bm25(dataset, query)
+        assert lexical.max() > 0
         sids = sorted(range(dataset.sids.n_leaves), key=lambda leaf: -of_leaf[leaf])
         score = [
-            of_leaf[leaf_of_item[item]] + 4.0 * float(vectors[item] @ vector) + 0.5 * float(prior[item])
+            of_leaf[leaf_of_item[item]]
+            + 4.0 * float(vectors[item] @ vector)
+            + 0.5 * float(prior[item])
+            + float(lexical[item])
             for item in range(dataset.n_items)
         ]
         items = sorted(range(dataset.n_items), key=lambda item: -score[item])

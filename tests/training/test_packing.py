@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.model import Decoder, DecoderConfig
+from training.model import Decoder, DecoderConfig, Prompts
 from training.packing import Packed, score
 from training.tokenizer import EOS
 
@@ -42,13 +42,18 @@ def make_packed(codebook_sizes: tuple[int, ...]) -> Packed:
     codes = [
         torch.randint(0, size, (len(LENGTHS), CANDIDATES), generator=generator) for size in codebook_sizes
     ]
-    return Packed(tokens * mask, mask, torch.stack(codes, dim=-1))
+    embeddings = torch.randn(len(LENGTHS), 6, generator=generator)
+    return Packed(Prompts(tokens * mask, mask, embeddings), torch.stack(codes, dim=-1))
 
 
-def alone(decoder: Decoder, prompt: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def alone(
+    decoder: Decoder, prompt: Tensor, embedding: Tensor, codes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Per-code log-probabilities [L], state at [SEP] and at [EOS], of one unpadded causal sequence."""
     end = decoder.embed_tokens(torch.tensor([EOS]))
-    x = torch.cat([decoder.embed_tokens(prompt), decoder.embed_codes(codes), end])[None]
+    tokens = decoder.embed_tokens(prompt)
+    sep = tokens[-1:] + decoder.query_projection(embedding)
+    x = torch.cat([tokens[:-1], sep, decoder.embed_codes(codes), end])[None]
     S, T = x.shape[1], len(prompt)
     hidden, _ = decoder(x, torch.arange(S)[None], torch.ones(1, S, S).tril().bool())
     states = hidden[0, T - 1 :]
@@ -67,23 +72,27 @@ def test_packed_scores_and_gradients_are_those_of_each_candidate_alone(
     codebook_sizes: tuple[int, ...],
 ) -> None:
     decoder, packed = make_decoder(codebook_sizes), make_packed(codebook_sizes)
-    scores = score(decoder, packed, with_ends=True)
+    prompts, scores = packed.prompts, score(decoder, packed, with_ends=True)
     oracle = [
-        [alone(decoder, packed.tokens[b, -length:], packed.codes[b, c]) for c in range(CANDIDATES)]
+        [
+            alone(decoder, prompts.tokens[b, -length:], prompts.embeddings[b], packed.codes[b, c])
+            for c in range(CANDIDATES)
+        ]
         for b, length in enumerate(LENGTHS)
     ]
     log_probs = torch.stack([torch.stack([one[0] for one in row]) for row in oracle])
-    prompts = torch.stack([row[0][1] for row in oracle])
+    states = torch.stack([row[0][1] for row in oracle])
     ends = torch.stack([torch.stack([one[2] for one in row]) for row in oracle])
     assert scores.ends is not None
     torch.testing.assert_close(scores.log_probs, log_probs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(scores.prompts, prompts, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores.prompts, states, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(scores.ends, ends, atol=1e-5, rtol=1e-5)
 
     weights = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(2))
-    expected = gradients(decoder, (weights * log_probs).sum() + prompts.sum())
+    expected = gradients(decoder, (weights * log_probs).sum() + states.sum())
     packed_gradients = gradients(decoder, (weights * scores.log_probs).sum() + scores.prompts.sum())
     assert packed_gradients.keys() == expected.keys()
+    assert expected["query_projection.weight"].abs().max() > 0
     for name, gradient in expected.items():
         scale = gradient.abs().max().clamp(min=1.0)
         torch.testing.assert_close(packed_gradients[name] / scale, gradient / scale, atol=1e-5, rtol=0)
@@ -106,7 +115,7 @@ def test_a_candidate_does_not_see_its_neighbours() -> None:
     before = score(decoder, packed, with_ends=True)
     codes = packed.codes.clone()
     codes[:, 2] = 0
-    after = score(decoder, Packed(packed.tokens, packed.prompt_mask, codes), with_ends=True)
+    after = score(decoder, Packed(packed.prompts, codes), with_ends=True)
     others = [0, 1, 3]
     assert torch.equal(before.log_probs[:, others], after.log_probs[:, others])
     assert before.ends is not None
@@ -116,11 +125,12 @@ def test_a_candidate_does_not_see_its_neighbours() -> None:
 
 def test_padding_changes_nothing_and_learns_nothing() -> None:
     decoder, packed = make_decoder((7, 5, 6)), make_packed((7, 5, 6))
-    tokens = torch.cat([torch.full((3, 4), 29), packed.tokens], dim=1)
-    mask = torch.cat([torch.zeros(3, 4, dtype=torch.bool), packed.prompt_mask], dim=1)
+    prompts = packed.prompts
+    tokens = torch.cat([torch.full((3, 4), 29), prompts.tokens], dim=1)
+    mask = torch.cat([torch.zeros(3, 4, dtype=torch.bool), prompts.mask], dim=1)
     tokens = torch.where(mask, tokens.clamp(max=28), 29)  # 29 stands on padding only
-    narrow = Packed(tokens[:, 4:], packed.prompt_mask, packed.codes)
-    wide = score(decoder, Packed(tokens, mask, packed.codes))
+    narrow = Packed(Prompts(tokens[:, 4:], prompts.mask, prompts.embeddings), packed.codes)
+    wide = score(decoder, Packed(Prompts(tokens, mask, prompts.embeddings), packed.codes))
     torch.testing.assert_close(wide.log_probs, score(decoder, narrow).log_probs, atol=1e-6, rtol=1e-6)
     gradient = gradients(decoder, wide.log_probs.sum())["embed_tokens.weight"]
     assert gradient.isfinite().all()

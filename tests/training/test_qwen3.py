@@ -7,8 +7,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from training.model import DecoderConfig
-from training.packing import prompt_positions
+from training.model import DecoderConfig, Prompts
 from training.qwen3 import Qwen3Error, decoder_from_qwen3
 
 OURS = DecoderConfig(vocab_size=40, codebook_sizes=(5, 6), embedding_dim=7, vector_dim=4)
@@ -48,11 +47,11 @@ def test_hidden_states_equal_those_of_transformers(kind: type, shard: str, tmp_p
     assert decoder.config.codebook_sizes == (5, 6)
     tokens = torch.randint(4, 40, (3, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(9) >= torch.tensor([[0], [3], [7]])
-    positions = prompt_positions(mask)
-    attend = torch.ones(9, 9, dtype=torch.bool).tril() & mask[:, None, :] | torch.eye(9, dtype=torch.bool)
+    # An embedding of zeros adds nothing, which is all that Qwen3 knows of one.
+    prompts = Prompts(tokens, mask, torch.zeros(3, 7))
     with torch.no_grad():
-        theirs = qwen3(input_ids=tokens, attention_mask=mask.long(), position_ids=positions)
-        ours, _ = decoder(decoder.embed_tokens(tokens), positions, attend)
+        theirs = qwen3(input_ids=tokens, attention_mask=mask.long(), position_ids=prompts.positions())
+        ours, _ = decoder(decoder.embed_prompts(prompts), prompts.positions(), prompts.attention())
     assert (theirs.last_hidden_state - ours)[mask].abs().max() < 1e-5
 
 

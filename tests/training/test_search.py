@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sid import SidTable, Trie
 from training import search
-from training.model import Decoder, DecoderConfig
+from training.model import Decoder, DecoderConfig, Prompts
 from training.search import UNFILLED, Beams, TrieTree, constrained_search, top, unconstrained_search
 
 VOCABULARY = 20
@@ -38,7 +38,9 @@ def make_decoder(codebook_sizes: tuple[int, ...] = CODEBOOKS, seed: int = 0, sca
     decoder = Decoder(config)
     with torch.no_grad():  # the initial weights are so small that all codes would be about equally likely
         for name, weight in decoder.named_parameters():
-            if "norm" not in name:
+            if name == "query_head.weight":
+                weight.normal_(std=0.2)
+            elif "norm" not in name:
                 weight.mul_(scale)
     return decoder
 
@@ -51,19 +53,25 @@ def table_of(sids: Iterable[Sid], codebook_sizes: tuple[int, ...] = CODEBOOKS) -
     return SidTable.from_item_codes(rows, codebook_sizes)
 
 
-def prompts(*rows: list[int]) -> tuple[Tensor, Tensor]:
+def embedding_of(query: Iterable[int]) -> Tensor:
+    """An embedding of the query's own."""
+    rng = np.random.default_rng([len(list(query)), *query])
+    return torch.from_numpy(rng.standard_normal(6).astype(np.float32))
+
+
+def prompts(*rows: list[int]) -> Prompts:
     """Left-padded prompts [BOS] row [SEP]."""
     full = [[1, *row, 2] for row in rows]
     width = max(map(len, full))
     tokens = torch.tensor([[0] * (width - len(row)) + row for row in full])
-    return tokens, tokens != 0
+    return Prompts(tokens, tokens != 0, torch.stack([embedding_of(row) for row in rows]))
 
 
 @cache
 def next_code_log_probs(decoder: Decoder, query: tuple[int, ...], prefix: Sid) -> list[float]:
     """Teacher forcing: the whole unpadded sequence in one causal pass, nothing cached or packed."""
-    tokens, _ = prompts(list(query))
-    embedded = decoder.embed_tokens(tokens)
+    embedded = decoder.embed_tokens(torch.tensor([[1, *query, 2]]))
+    embedded[:, -1] = embedded[:, -1] + decoder.query_projection(embedding_of(query))
     if prefix:
         embedded = torch.cat([embedded, decoder.embed_codes(torch.tensor([prefix]))], dim=1)
     length = embedded.shape[1]
@@ -106,7 +114,7 @@ def plain_beam_search(
 
 
 def search_table(decoder: Decoder, queries: list[list[int]], table: SidTable, k: int) -> Beams:
-    return constrained_search(decoder, *prompts(*queries), TrieTree.from_trie(Trie.from_table(table)), k)
+    return constrained_search(decoder, prompts(*queries), TrieTree.from_trie(Trie.from_table(table)), k)
 
 
 def assert_same(beams: Beams, row: int, expected: list[tuple[float, Sid]], table: SidTable) -> None:
@@ -201,18 +209,44 @@ def test_left_padded_batches_equal_single_queries(monkeypatch: pytest.MonkeyPatc
 def test_unconstrained_search_ranges_over_all_codes(query: list[int], k: int) -> None:
     sids = list(itertools.product(*map(range, CODEBOOKS)))
     expected = plain_beam_search(DECODER, query, sids, k)
-    assert_same(unconstrained_search(DECODER, *prompts(query), k), 0, expected, table_of(sids))
+    assert_same(unconstrained_search(DECODER, prompts(query), k), 0, expected, table_of(sids))
 
 
 def test_query_vectors_are_those_of_the_sep_state() -> None:
-    tokens, mask = prompts([4, 5])
+    query = prompts([4, 5])
     beams = search_table(DECODER, [[4, 5]], table_of(NARROW), 2)
     causal = torch.ones(1, 4, 4).tril().bool()
     with torch.no_grad():
-        hidden, _ = DECODER(DECODER.embed_tokens(tokens), torch.arange(4)[None], causal)
-        expected = DECODER.query_vectors(hidden[:, -1])
-    assert mask.all()
-    torch.testing.assert_close(beams.query_vectors, expected, atol=1e-5, rtol=0)
+        hidden, _ = DECODER(DECODER.embed_prompts(query), torch.arange(4)[None], causal)
+        state = DECODER.query_head.weight @ hidden[0, -1]
+        vector = state + DECODER.item_head.weight @ query.embeddings[0]
+    assert query.mask.all()
+    assert state.norm() > 0.1
+    torch.testing.assert_close(beams.query_vectors[0], vector / vector.norm(), atol=1e-5, rtol=0)
+
+
+def test_the_embedding_of_a_query_tells_its_answer() -> None:
+    trie = TrieTree.from_trie(Trie.from_table(table_of(SKEWED)))
+    tokens = torch.tensor([[1, 5, 6, 2]] * 3)
+    embeddings = torch.stack([embedding_of([5]), embedding_of([6]), embedding_of([5])])
+    beams = constrained_search(DECODER, Prompts(tokens, tokens > 0, embeddings), trie, 4)
+    assert (beams.log_probs[0] - beams.log_probs[1]).abs().max() > 0.01
+    assert (beams.query_vectors[0] - beams.query_vectors[1]).abs().max() > 0.01
+    assert torch.equal(beams.log_probs[0], beams.log_probs[2])
+
+
+def test_an_embedding_of_zeros_leaves_a_plain_causal_pass_over_the_tokens() -> None:
+    trie = TrieTree.from_trie(Trie.from_table(table_of([(0, 1, 2), (4, 2, 3)])))
+    tokens = torch.tensor([[1, 5, 6, 2]])
+    beams = constrained_search(DECODER, Prompts(tokens, tokens > 0, torch.zeros(1, 6)), trie, 2)
+    for row, sid in enumerate(beams.sids[0]):
+        x = torch.cat([DECODER.embed_tokens(tokens), DECODER.embed_codes(sid[None])], dim=1)
+        with torch.no_grad():
+            hidden, _ = DECODER(x, torch.arange(7)[None], torch.ones(1, 7, 7).tril().bool())
+            levels = [
+                DECODER.code_log_probs(hidden[0, 3 + level], level)[code] for level, code in enumerate(sid)
+            ]
+        torch.testing.assert_close(beams.log_probs[0, row], torch.stack(levels).sum(), atol=1e-4, rtol=0)
 
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=20), st.data())

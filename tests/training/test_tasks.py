@@ -1,10 +1,12 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from training.dataset import Dataset
 from training.ragged import Ragged
-from training.tasks import PreferenceTask, SupervisedTasks, TaskError, pseudo_query, unpadded
+from training.tasks import SESSIONS, PreferenceTask, SupervisedTasks, TaskError, unpadded
 
 
 def rows(ragged: Ragged) -> list[list[int]]:
@@ -18,20 +20,49 @@ def texts(tokenizer: Tokenizer, prompts: Ragged) -> list[str]:
 def test_supervised_tasks_teach_titles_pseudo_queries_and_sessions(session_dataset: Dataset) -> None:
     tasks = SupervisedTasks(session_dataset)
     examples = tasks.epoch(np.random.default_rng(0))
-    n, sessions = session_dataset.n_items, session_dataset.sessions("train")
-    assert len(examples) == 2 * n + len(sessions)
+    n, pseudo = session_dataset.n_items, session_dataset.pseudo_queries()
+    of_session = slice(n + len(pseudo.texts), None)
     prompts, positives = texts(session_dataset.tokenizer, examples.prompts), rows(examples.positives)
-    assert prompts[:n] == session_dataset.titles
-    assert positives[: 2 * n] == 2 * [[item] for item in range(n)]
-    for title, cut in zip(session_dataset.titles, prompts[n : 2 * n], strict=True):
-        assert set(cut.split()) <= set(title.split())
-    assert prompts[2 * n :] == [session.query for session in sessions]
-    assert positives[2 * n :] == [session.positives.tolist() for session in sessions]
+    embeddings = tasks.embeddings[examples.embeddings]
+    assert prompts[: of_session.start] == session_dataset.titles + pseudo.texts
+    assert positives[: of_session.start] == [[item] for item in range(n)] + pseudo.items.tolist()
+    np.testing.assert_array_equal(embeddings[:n], session_dataset.item_embeddings)
+    np.testing.assert_array_equal(embeddings[n : of_session.start], pseudo.embeddings)
+    np.testing.assert_array_equal(embeddings[of_session], session_dataset.embed(prompts[of_session]))
+    known = {(session.query, tuple(session.positives)) for session in session_dataset.sessions("train")}
+    shown = zip(prompts[of_session], map(tuple, positives[of_session]), strict=True)
+    assert set(shown) == known
     assert len(examples.negatives) == len(examples)
     assert not len(examples.negatives.values)
 
 
-def test_pseudo_queries_are_cut_anew_each_epoch_and_repeat_with_the_seed(session_dataset: Dataset) -> None:
+@pytest.mark.parametrize("n_kept", [1, 3, 17, 48])
+def test_sessions_are_a_share_of_an_epoch_and_all_of_them_are_in_it(
+    session_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, n_kept: int
+) -> None:
+    kept = session_dataset.sessions("train")[:n_kept]
+    monkeypatch.setattr(Dataset, "sessions", lambda self, split: kept)
+    tasks = SupervisedTasks(session_dataset)
+    n_texts = session_dataset.n_items + len(session_dataset.pseudo_queries().texts)
+    for seed in range(2):
+        examples = tasks.epoch(np.random.default_rng(seed))
+        n_shown = len(examples) - n_texts
+        assert n_shown == max(n_kept, round(n_texts * SESSIONS / (1 - SESSIONS)))
+        assert n_shown / len(examples) == pytest.approx(SESSIONS, abs=0.02) or n_shown == n_kept
+        shown = Counter(texts(session_dataset.tokenizer, examples.prompts)[n_texts:])
+        times = [shown[query] / count for query, count in Counter(one.query for one in kept).items()]
+        assert max(times) - min(times) <= 1, "none comes twice as long as another has not come once"
+
+
+def test_an_epoch_without_sessions_is_its_titles_and_pseudo_queries(
+    session_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dataset, "sessions", lambda self, split: [])
+    examples = SupervisedTasks(session_dataset).epoch(np.random.default_rng(0))
+    assert len(examples) == session_dataset.n_items + len(session_dataset.pseudo_queries().texts)
+
+
+def test_an_epoch_repeats_with_the_seed(session_dataset: Dataset) -> None:
     tasks = SupervisedTasks(session_dataset)
     one, two, again = (tasks.epoch(np.random.default_rng(seed)) for seed in (0, 1, 0))
     assert rows(one.prompts) == rows(again.prompts)
@@ -58,17 +89,6 @@ def test_without_negatives_there_is_nothing_to_prefer(
     monkeypatch.setattr(Dataset, "sessions", lambda self, split: without)
     with pytest.raises(TaskError, match="no training session with negatives"):
         PreferenceTask(session_dataset)
-
-
-def test_pseudo_queries_keep_the_order_of_the_words() -> None:
-    words = ["a", "b", "c", "d", "e", "f", "g"]
-    rng = np.random.default_rng(0)
-    cuts = [pseudo_query(words, rng).split() for _ in range(200)]
-    assert all(cut == sorted(set(cut)) for cut in cuts)
-    assert {len(cut) for cut in cuts} == {1, 2, 3, 4}
-    assert {word for cut in cuts for word in cut} == set(words)
-    assert pseudo_query(["one"], rng) == "one"
-    assert pseudo_query([], rng) == ""
 
 
 def test_the_copy_alone_loses_its_padding(session_dataset: Dataset) -> None:
