@@ -53,6 +53,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "and query vector": ("prior", "tau"),
     "and words": ("prior", "tau", "words"),
     "and trigrams": ("prior", "tau", "words", "trigrams"),
+    "and embedding": ("prior", "tau", "words", "trigrams", "embedding"),
 }
 EVERYTHING = tuple(PARTS)[-1]
 

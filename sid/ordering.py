@@ -15,22 +15,25 @@ Floats = NDArray[np.float32]
 class OrderingWeights:
     """What an item's score is made of.
 
-    log p(SID) + tau · cos(query, item) + words · BM25 of words + trigrams · BM25 of trigrams + prior ·
-    popularity. Tuned on validation queries and stored with the model.
+    log p(SID) + tau · cos of the learned vectors + embedding · cos of the embeddings they are learned from +
+    words · BM25 of words + trigrams · BM25 of trigrams + prior · popularity. Tuned on validation queries and
+    stored with the model.
     """
 
     tau: float = 0.0
     prior: float = 0.0
     words: float = 0.0
     trigrams: float = 0.0
+    embedding: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
         """Plain form for JSON."""
         return asdict(self)
 
     def of_parts(self) -> Floats:
-        """The weight of each column of :meth:`ItemFeatures.parts`, float32 [5]."""
-        return np.array([1.0, self.tau, self.words, self.trigrams, self.prior], dtype=np.float32)
+        """The weight of each column of :meth:`ItemFeatures.parts`, float32 [6]."""
+        weights = (1.0, self.tau, self.embedding, self.words, self.trigrams, self.prior)
+        return np.array(weights, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class ItemFeatures:
 
     Attributes:
         vectors: float32 [n_items, d], unit rows.
+        embeddings: float32 [n_items, e], unit rows.
         lexical: BM25 over their texts.
         prior: float32 [n_items], log-popularity scaled to 0..1.
     """
 
     vectors: Floats
+    embeddings: Floats
     lexical: LexicalIndex
     prior: Floats
 
@@ -56,13 +61,15 @@ class ItemFeatures:
             query: what is asked.
 
         Returns:
-            float32 [n, 5]: log p(SID), cosine, BM25 of words and of trigrams, popularity.
+            float32 [n, 6]: log p(SID), cosines of vectors and of embeddings, BM25 of words and of trigrams,
+            popularity.
         """
-        parts = np.empty((len(items), 5), dtype=np.float32)
+        parts = np.empty((len(items), 6), dtype=np.float32)
         parts[:, 0] = log_probs
         parts[:, 1] = self.vectors[items] @ query.vector
-        parts[:, 2:4] = self.lexical.scores(query.terms, items)
-        parts[:, 4] = self.prior[items]
+        parts[:, 2] = self.embeddings[items] @ query.embedding
+        parts[:, 3:5] = self.lexical.scores(query.terms, items)
+        parts[:, 5] = self.prior[items]
         return parts
 
 
@@ -72,10 +79,12 @@ class QueryFeatures:
 
     Attributes:
         vector: float32 [d], unit length.
+        embedding: float32 [e], unit length, or zeros.
         terms: int32 [m], from ``LexicalIndex.query``.
     """
 
     vector: Floats
+    embedding: Floats
     terms: Rows
 
 

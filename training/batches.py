@@ -1,4 +1,4 @@
-"""Examples become batches: bucketed by shape, seeded, and the same at a given step whenever it is asked for.
+"""Examples become batches: bucketed by length, seeded, and the same at a given step whenever it is asked for.
 
 A batch is a function of (seed, step) alone. That makes an interrupted run resumable without saving any
 random state, and lets every process of a distributed run draw the global batch and keep its own share.
@@ -15,7 +15,7 @@ from training.model import Prompts
 from training.ragged import Ragged
 from training.tasks import Examples, Tasks
 
-POOL = 64  # batches that are sorted by shape together
+POOL = 64  # batches that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Batches:
         return Epoch(number, examples, self._order(examples, rng))
 
     def _order(self, examples: Examples, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Shuffle, and put like shapes together, so that little of a batch is padding.
+        """Shuffle, and put like lengths together, so that little of a batch is padding.
 
         Only whole batches, each of a size that the processes can share evenly; what is left over is other
         examples in every epoch.
@@ -138,10 +138,9 @@ class Batches:
         n_batches = max(len(examples) // size, 1)
         order = np.resize(rng.permutation(len(examples)), n_batches * size)
         lengths = examples.prompts.lengths
-        positives = np.minimum(examples.positives.lengths, self._settings.max_positives)
         for start in range(0, len(order), POOL * size):
             pool = order[start : start + POOL * size]
-            order[start : start + POOL * size] = pool[np.lexsort((lengths[pool], positives[pool]))]
+            order[start : start + POOL * size] = pool[np.argsort(lengths[pool], kind="stable")]
         return rng.permutation(order.reshape(n_batches, size))
 
     def _collate(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:

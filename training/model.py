@@ -238,6 +238,7 @@ class Decoder(nn.Module):
         self.query_head = nn.Linear(config.d_model, config.vector_dim, bias=False)
         self.item_head = nn.Linear(config.embedding_dim, config.vector_dim, bias=False)
         self.apply(self._initialise)
+        nn.init.normal_(self.query_projection.weight, std=0.1)  # a unit vector outweighs a token's embedding
         nn.init.zeros_(self.query_head.weight)
         nn.init.orthogonal_(self.item_head.weight)
 

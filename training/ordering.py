@@ -15,13 +15,15 @@ from training.model import Decoder
 from training.search import Beams, Track, TrieTree, constrained_search, search_queries
 
 UNTUNED = OrderingWeights(tau=8.0, prior=0.5, words=0.5, trigrams=0.1)
-# Where the climb starts from: trust in the generated SIDs, in the vectors, in vectors and words.
+# Where the climb starts from: trust in the generated SIDs, in the vectors, in vectors and words, in all.
 STARTS = (
     UNTUNED,
     OrderingWeights(tau=32.0),
-    OrderingWeights(tau=32.0, prior=0.5, words=4.0, trigrams=0.75),
+    OrderingWeights(tau=64.0, prior=0.5, words=10.0, trigrams=2.0),
+    OrderingWeights(tau=40.0, prior=0.5, words=10.0, trigrams=3.0, embedding=60.0),
 )
 FACTORS = (2.0, 0.5, 1.25, 0.8, 0.0)  # what a weight is multiplied by at each step of the climb
+LEAST_GAIN = 2e-4  # of a step; smaller ones follow the noise of the valid queries
 LEAST = 0.125  # what a weight of 0 becomes when it rises
 DEEPEST = 100  # rank down to which an item counts as found
 
@@ -35,7 +37,7 @@ class Candidates:
 
     Attributes:
         items: int32 [n], item rows.
-        parts: float32 [n, 5], see ``ItemFeatures.parts``.
+        parts: float32 [n, 6], see ``ItemFeatures.parts``.
     """
 
     items: Items
@@ -48,7 +50,8 @@ class Candidates:
 
 def item_features(decoder: Decoder, dataset: Dataset) -> ItemFeatures:
     """What a decoder's answers are ordered by."""
-    return ItemFeatures(item_vectors(decoder, dataset.item_embeddings), dataset.lexical, dataset.item_prior())
+    vectors = item_vectors(decoder, dataset.item_embeddings)
+    return ItemFeatures(vectors, dataset.item_embeddings, dataset.lexical, dataset.item_prior())
 
 
 def gather_candidates(
@@ -62,16 +65,15 @@ def gather_candidates(
         queries: B texts.
         beams: what was found for them.
     """
-    found = zip(
-        queries, beams.leaves.numpy(), beams.log_probs.numpy(), beams.query_vectors.numpy(), strict=True
-    )
+    arrays = (beams.leaves.numpy(), beams.log_probs.numpy(), beams.query_vectors.numpy())
+    found = zip(queries, *arrays, dataset.embed(queries), strict=True)
     candidates = []
-    for query, leaves, log_probs, vector in found:
+    for query, leaves, log_probs, vector, embedding in found:
         filled = leaves >= 0
         postings = [dataset.sids.posting(leaf) for leaf in leaves[filled]]
         items = np.concatenate(postings)
         of_items = np.repeat(log_probs[filled], [len(posting) for posting in postings])
-        features = QueryFeatures(vector, dataset.lexical.query(query))
+        features = QueryFeatures(vector, embedding, dataset.lexical.query(query))
         candidates.append(Candidates(items, catalogue.parts(items, of_items, features)))
     return candidates
 
@@ -160,7 +162,7 @@ def climb(
                     # Rounded here, not at the end, where it could undo what was reached.
                     tried = replace(weights, **{name: round((value or LEAST) * factor, 4)})
                     tried_quality = quality(tried)
-                    if tried_quality > reached + 1e-6:
+                    if tried_quality > reached + LEAST_GAIN:
                         weights, reached, moved = tried, tried_quality, True
         if reached > best_quality:
             best, best_quality = weights, reached
@@ -172,7 +174,7 @@ class JudgedCandidates:
     """Candidates of one query with the judgments, laid out so that a change of weights costs one product.
 
     Attributes:
-        parts: float32 [n, 5].
+        parts: float32 [n, 6].
         judged: int64 [m], the candidates that are judged.
         gains: float64 [m], their grades.
         relevant: bool [m], which of them are relevant.
