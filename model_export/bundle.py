@@ -24,7 +24,14 @@ from training.data.atomic import written_whole
 from training.model import Decoder
 
 # As they are in the data directory.
-COPIED = ("tokenizer.json", "sids.npz", "quantizer.npz", "items.parquet", "lexical.npz")
+COPIED = (
+    "tokenizer.json",
+    "sids.npz",
+    "quantizer.npz",
+    "items.parquet",
+    "lexical.npz",
+    "item_embeddings.npy",
+)
 PRECISION = "fp32"
 PROOF_QUERIES = 16
 PROOF_TITLES = 16

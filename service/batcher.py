@@ -54,6 +54,7 @@ class Decoded:
     Attributes:
         sids: int32 [K, L]; log_probs: float32 [K]; leaves: int32 [K]; as in :class:`Beams`.
         query_vector: float32 [vector_dim].
+        query_embedding: float32 [embedding_dim].
         queue_s: seconds from joining the queue to the start of its batch.
         decode_s: seconds its batch took.
     """
@@ -62,6 +63,7 @@ class Decoded:
     log_probs: NDArray[np.float32]
     leaves: NDArray[np.int32]
     query_vector: NDArray[np.float32]
+    query_embedding: NDArray[np.float32]
     queue_s: float
     decode_s: float
 
@@ -182,6 +184,7 @@ class Batcher:
                         log_probs=beams.log_probs[row],
                         leaves=beams.leaves[row],
                         query_vector=beams.query_vectors[row],
+                        query_embedding=beams.query_embeddings[row],
                         queue_s=queue_s,
                         decode_s=decode_s,
                     )

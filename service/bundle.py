@@ -21,7 +21,7 @@ class Bundle:
         manifest: its hashes checked.
         epoch: the catalogue; bundles of one catalogue share it.
         tokenizer: turns queries into prompts.
-        features: what items are scored by; the vectors are mapped from their file.
+        features: what items are scored by; vectors and embeddings are mapped from their files.
         ordering: the weights of these features.
     """
 
@@ -52,6 +52,7 @@ class Bundle:
         n_items = len(epoch.catalogue)
         features = ItemFeatures(
             _array(path / "item_vectors.npy", n_items),
+            _array(path / "item_embeddings.npy", n_items),
             epoch.lexical,
             _array(path / "item_prior.npy", n_items),
         )

@@ -27,12 +27,14 @@ class Beams:
         log_probs: float32 [B, K], descending; ties by leaf ascending.
         leaves: int32 [B, K]; −1 where unfilled, always at the end.
         query_vectors: float32 [B, vector_dim], unit rows.
+        query_embeddings: float32 [B, embedding_dim], what the decoder was told of the queries.
     """
 
     sids: NDArray[np.int32]
     log_probs: NDArray[np.float32]
     leaves: NDArray[np.int32]
     query_vectors: NDArray[np.float32]
+    query_embeddings: NDArray[np.float32]
 
 
 class Engine:
@@ -87,13 +89,15 @@ class Engine:
             mask_of_query: int32 [B]; 0 is no filter, i is ``masks[i − 1]``.
         """
         tokens, mask = pad_left([query.tokens for query in queries])
+        embeddings = self._embedder.embed([query.text for query in queries])
         feeds = {
             "tokens": tokens,
             "mask": mask,
-            "query_embedding": self._embedder.embed([query.text for query in queries]),
+            "query_embedding": embeddings,
             "filter_row": mask_of_query,
         }
-        return self._searches[graph_width].run(feeds, masks)
+        sids, log_probs, leaves, vectors = self._searches[graph_width].run(feeds, masks)
+        return Beams(sids, log_probs, leaves, vectors, embeddings)
 
     def warm_up(self) -> None:
         """Run the embedder and every graph once, so that no request pays for first-run allocations."""
@@ -117,12 +121,15 @@ class _Search:
         self._bound = {name: self._on_device(array) for name, array in arrays.items()}
         self._unfiltered = self._on_device(self._everything)
 
-    def run(self, feeds: dict[str, NDArray[Any]], masks: list[NDArray[np.bool_]]) -> Beams:
+    def run(self, feeds: dict[str, NDArray[Any]], masks: list[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """Decode a batch.
 
         Args:
             feeds: what every batch brings anew, by input of the graph.
             masks: bool [n_nodes] each, the filters behind the first one, which lets everything through.
+
+        Returns:
+            What ``OUTPUTS`` names.
         """
         binding = self._session.io_binding()
         for name, value in self._bound.items():
@@ -134,7 +141,8 @@ class _Search:
         for name in OUTPUTS:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
-        return Beams(*binding.copy_outputs_to_cpu())
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return outputs
 
     def _on_device(self, array: NDArray[Any]) -> ort.OrtValue:
         """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""

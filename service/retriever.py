@@ -153,7 +153,9 @@ class Retriever:
         ranked = order_items(
             postings.value,
             beams.log_probs,
-            QueryFeatures(decoded.query_vector, bundle.features.lexical.query(query.text)),
+            QueryFeatures(
+                decoded.query_vector, decoded.query_embedding, bundle.features.lexical.query(query.text)
+            ),
             bundle.features,
             bundle.ordering,
             k,

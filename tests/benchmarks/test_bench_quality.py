@@ -104,7 +104,7 @@ def test_the_waterfall_holds_every_relevant_item(report: dict) -> None:
 def test_each_loss_has_its_place() -> None:
     asked = Asked(["q"], {"q": {}}, {"q": [0, 1, 2, 3, 4]})
     items = np.arange(200, 0, -1, dtype=np.int32)
-    candidates = {"q": Candidates(np.append(items[:-4], 0).astype(np.int32), np.zeros((197, 5), np.float32))}
+    candidates = {"q": Candidates(np.append(items[:-4], 0).astype(np.int32), np.zeros((197, 6), np.float32))}
     ranked = {"q": [0, *range(200, 106, -1), 5, 6, 7, 8, 9]}
     leaves = np.zeros(201, dtype=np.int32)
     leaves[[1, 2]] = 7, 8

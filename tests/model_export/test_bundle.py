@@ -48,6 +48,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
         "items.parquet",
         "lexical.npz",
         "item_vectors.npy",
+        "item_embeddings.npy",
         "item_prior.npy",
         "item_head.npy",
         "embedder/embedder.json",
@@ -58,7 +59,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
     ]
     assert manifest.name == "shop"
     assert manifest.created.endswith("+00:00")
-    assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "words": 0.125, "trigrams": 0.0}
+    assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "words": 0.125, "trigrams": 0.0, "embedding": 0.0}
     assert DecoderConfig.from_dict(manifest.config["decoder"]) == source.decoder.config
     assert (manifest.config["beam_widths"], manifest.config["max_prompt"]) == ([4, 9], 32)
     for figures in manifest.metrics["proof"].values():

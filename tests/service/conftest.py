@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 N_ITEMS = 60
 CODEBOOKS = (4, 4, 4)
-ORDERING = OrderingWeights(tau=0.7, prior=0.2, words=0.3, trigrams=0.05)
+ORDERING = OrderingWeights(tau=0.7, prior=0.2, words=0.3, trigrams=0.05, embedding=0.4)
 BEAM_WIDTHS = [4, 64]  # the wide one holds every SID there is
 
 
@@ -204,6 +204,7 @@ class BruteForce:
         lexical = self._data.lexical
         bm25 = lexical.scores(lexical.query(query), np.arange(self._data.n_items))
         scores += bm25 @ [ORDERING.words, ORDERING.trigrams]
+        scores += ORDERING.embedding * np.load(bundle / "item_embeddings.npy") @ prompt.embedding
         by_item = dict(zip(self._data.item_ids, scores.tolist(), strict=True))
         best = sorted(by_item, key=by_item.__getitem__, reverse=True)
         return {item_id: by_item[item_id] for item_id in best if keep(self.items[item_id])}

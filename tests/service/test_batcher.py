@@ -47,7 +47,8 @@ class Recorder:
         if any(prompt[0] < 0 for prompt in prompts):
             raise RuntimeError("no such token")
         found = np.array([[prompt[0]] * graph_width for prompt in prompts], np.int32)
-        return Beams(found[:, :, None], found.astype(np.float32), found, found.astype(np.float32))
+        scores = found.astype(np.float32)
+        return Beams(found[:, :, None], scores, found, scores, scores)
 
 
 @asynccontextmanager

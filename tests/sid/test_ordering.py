@@ -34,10 +34,10 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
         ],
         "log_probs": floats(5),
         "query": QueryFeatures(
-            floats(2), np.array(draw(st.lists(st.integers(0, 2), max_size=3)), dtype=np.int32)
+            floats(2), floats(2), np.array(draw(st.lists(st.integers(0, 2), max_size=3)), dtype=np.int32)
         ),
-        "catalogue": ItemFeatures(floats(n_items, 2), lexical, floats(n_items)),
-        "weights": OrderingWeights(*(draw(HALVES) for _ in range(4))),
+        "catalogue": ItemFeatures(floats(n_items, 2), floats(n_items, 2), lexical, floats(n_items)),
+        "weights": OrderingWeights(*(draw(HALVES) for _ in range(5))),
         "k": draw(st.integers(0, 15)),
         "item_mask": draw(
             st.none() | st.lists(st.booleans(), min_size=n_items, max_size=n_items).map(np.array)
@@ -65,13 +65,17 @@ def test_order_equals_a_plain_sort(answer: dict) -> None:
         for item in posting.tolist():
             if mask is not None and not mask[item]:
                 continue
-            cosine = sum(
-                float(a) * float(b) for a, b in zip(catalogue.vectors[item], query.vector, strict=True)
+            cosine, of_embeddings = (
+                sum(float(a) * float(b) for a, b in zip(ours, theirs, strict=True))
+                for ours, theirs in (
+                    (catalogue.vectors[item], query.vector),
+                    (catalogue.embeddings[item], query.embedding),
+                )
             )
             words, trigrams = bm25(catalogue.lexical, item, query.terms.tolist())
             score = float(answer["log_probs"][beam])
             score += weights.tau * cosine + weights.prior * float(catalogue.prior[item])
-            score += weights.words * words + weights.trigrams * trigrams
+            score += weights.words * words + weights.trigrams * trigrams + weights.embedding * of_embeddings
             expected.append((-score, item, beam))
     expected = sorted(expected)[: answer["k"]]
 
@@ -90,5 +94,5 @@ def test_the_best_come_first_and_equal_ones_by_item(items: list[int], scores: li
 
 
 def test_weights_are_plain_json() -> None:
-    weights = OrderingWeights(tau=0.5, prior=0.25, words=2.0, trigrams=0.125)
+    weights = OrderingWeights(tau=0.5, prior=0.25, words=2.0, trigrams=0.125, embedding=4.0)
     assert OrderingWeights(**weights.to_dict()) == weights
