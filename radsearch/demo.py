@@ -18,7 +18,7 @@ from rich.table import Table
 from sid.errors import RadsearchError
 
 VARIANTS = ("sft", "rad-dpo")
-SFT_EPOCHS, RAD_DPO_EPOCHS = 6, 1  # enough for the demo's shop; the objectives' own are more
+SFT_EPOCHS, RAD_DPO_EPOCHS = 4, 1  # enough for the demo's shop; the objectives' own are more
 READY_TIMEOUT_S = 60
 EXAMPLE_QUERIES = (
     "red running shoes size 44",
@@ -95,7 +95,7 @@ def plan(directory: Path, items: int, seed: int) -> list[Step]:
             ),
             data,
         ),
-        Step("Semantic IDs", ("sids", "--data", str(data), "--dim", "384", *common), data / "sids.json"),
+        Step("Semantic IDs", ("sids", "--data", str(data), "--dim", "384", "--balanced", *common), data / "sids.json"),
         Step(
             "Teach the decoder to write SIDs",
             (
