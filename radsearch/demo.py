@@ -95,7 +95,11 @@ def plan(directory: Path, items: int, seed: int) -> list[Step]:
             ),
             data,
         ),
-        Step("Semantic IDs", ("sids", "--data", str(data), "--dim", "384", "--balanced", *common), data / "sids.json"),
+        Step(
+            "Semantic IDs",
+            ("sids", "--data", str(data), "--dim", "384", "--balanced", *common),
+            data / "sids.json",
+        ),
         Step(
             "Teach the decoder to write SIDs",
             (
