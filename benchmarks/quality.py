@@ -7,11 +7,11 @@ asked once. A waterfall says where the relevant items were lost.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import onnx_ir as ir
 import orjson
 import torch
 import typer
@@ -23,6 +23,9 @@ from rich.table import Table
 from benchmarks.baselines import Rankings, rank_by_bm25, rank_by_cosine, rank_by_fusion
 from benchmarks.objectives.statistics import difference, estimate
 from benchmarks.record import record, write_record
+from model_export.graph import build_graph
+from model_export.proof import weights_of
+from model_export.session import GraphSession, Prompts
 from sid import OrderingWeights, Trie
 from training.checkpoint import load_decoder, load_provenance
 from training.data.errors import DataError
@@ -32,13 +35,14 @@ from training.dataset import Dataset
 from training.metrics import PerQuery, item_values, relevant_items
 from training.model import Decoder
 from training.ordering import Candidates, climb, gather_candidates, item_features, judge
-from training.search import Beams, TrieTree, constrained_search, search_queries
+from training.search import Beams
 from training.sids.build import read_items
 from training.sids.embedders import Embedder, load_embedder
 from training.sids.sentence import SentenceEmbedder
 
 DEPTH = 100  # the deepest metric is Item Recall@100
 TOP = 10
+BATCH = 16  # queries that are searched at once
 COSINE_WEIGHTS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0)
 WIDER = 2  # how many times more beams the waterfall looks at
 SLUGS = {
@@ -92,12 +96,12 @@ class Asked:
 
 
 class Pipeline:
-    """Generated SIDs, then item ordering: what the service answers with, computed by torch."""
+    """Generated SIDs, then item ordering: the graph that the service runs, and the ordering it shares."""
 
     def __init__(self, decoder: Decoder, dataset: Dataset, beam_width: int, progress: Progress) -> None:
         self._decoder, self._dataset, self._beam_width = decoder, dataset, beam_width
         self._features = item_features(decoder, dataset)
-        self._trie = TrieTree.from_trie(Trie.from_table(dataset.sids))
+        self._trie = Trie.from_table(dataset.sids)
         self._progress = progress
 
     def candidates(self, queries: Sequence[str]) -> dict[str, Candidates]:
@@ -112,9 +116,16 @@ class Pipeline:
         return {query: set(of_query) for query, of_query in zip(queries, leaves, strict=True)}
 
     def _search(self, queries: Sequence[str], beam_width: int) -> Beams:
-        search = partial(constrained_search, self._decoder, trie=self._trie, beam_width=beam_width)
-        track = partial(self._progress.track, description=f"Search, {beam_width} beams")
-        return search_queries(self._dataset, queries, search, torch.device("cpu"), track)
+        graph = build_graph(self._decoder.config, weights_of(self._decoder), beam_width)
+        session = GraphSession(ir.to_proto(graph).SerializeToString(), beam_width)
+        batches = [list(queries[start : start + BATCH]) for start in range(0, len(queries), BATCH)]
+        parts = []
+        for batch in self._progress.track(batches, description=f"Search, {beam_width} beams"):
+            prompts = Prompts.encode(self._dataset.tokenizer, batch, self._dataset.embed(batch))
+            found = session.search(prompts, self._trie)
+            arrays = (found.sids, found.log_probs, found.leaves, found.query_vectors)
+            parts.append(Beams(*map(torch.from_numpy, arrays)))
+        return Beams.concatenate(parts)
 
 
 def rank(candidates: Mapping[str, Candidates], weights: OrderingWeights) -> Rankings:
