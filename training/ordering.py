@@ -26,6 +26,7 @@ FACTORS = (2.0, 0.5, 1.25, 0.8, 0.0)  # what a weight is multiplied by at each s
 LEAST_GAIN = 2e-4  # of a step; smaller ones follow the noise of the valid queries
 LEAST = 0.125  # what a weight of 0 becomes when it rises
 DEEPEST = 100  # rank down to which an item counts as found
+CONTENDERS = 3 * DEEPEST  # best candidates by each part that tuning looks at; all the others rank too low
 
 Items = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -174,8 +175,8 @@ class JudgedCandidates:
     """Candidates of one query with the judgments, laid out so that a change of weights costs one product.
 
     Attributes:
-        parts: float32 [n, 6].
-        judged: int64 [m], the candidates that are judged.
+        parts: float32 [n, 6], of the candidates that matter.
+        judged: int64 [m], those of them that are judged.
         gains: float64 [m], their grades.
         relevant: bool [m], which of them are relevant.
         n_relevant: relevant items in all, found or not.
@@ -191,12 +192,19 @@ class JudgedCandidates:
 
     @classmethod
     def of(cls, candidates: Candidates, grades: dict[int, float], positive_from: float) -> "JudgedCandidates":
-        """Find the judged items among the candidates."""
-        judged = np.flatnonzero(np.isin(candidates.items, list(grades)))
-        gains = np.array([grades[item] for item in candidates.items[judged].tolist()], dtype=np.float64)
+        """Find the judged items among the candidates, and leave out candidates that no part has near the top."""
+        kept = np.isin(candidates.items, list(grades))
+        if len(kept) > CONTENDERS:
+            best_by_part = np.argpartition(-candidates.parts, CONTENDERS, axis=0)[:CONTENDERS]
+            kept[best_by_part.ravel()] = True
+        else:
+            kept[:] = True
+        items = candidates.items[kept]
+        judged = np.flatnonzero(np.isin(items, list(grades)))
+        gains = np.array([grades[item] for item in items[judged].tolist()], dtype=np.float64)
         best = np.sort(np.array(list(grades.values())))[::-1][:10]
         return cls(
-            parts=candidates.parts,
+            parts=candidates.parts[kept],
             judged=judged,
             gains=gains,
             relevant=gains >= positive_from,
