@@ -192,7 +192,7 @@ class JudgedCandidates:
 
     @classmethod
     def of(cls, candidates: Candidates, grades: dict[int, float], positive_from: float) -> "JudgedCandidates":
-        """Find the judged items among the candidates, and leave out candidates that no part has near the top."""
+        """Find the judged items among the candidates; those that no part has near the top are left out."""
         kept = np.isin(candidates.items, list(grades))
         if len(kept) > CONTENDERS:
             best_by_part = np.argpartition(-candidates.parts, CONTENDERS, axis=0)[:CONTENDERS]
