@@ -9,7 +9,7 @@ import copy
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.attention import ATTENTIONS, use_attention
 from benchmarks.record import record, write_record
-from benchmarks.rounds import in_turns, per_second, timed
+from benchmarks.rounds import Report, in_turns, per_second, timed
 from sid import RadsearchError
 from training.distributed import joined_world
 from training.model import Decoder, DecoderConfig, Prompts
@@ -78,21 +78,20 @@ def score_packed(decoder: Decoder, sessions: Packed) -> Scores:
 def score_unpacked(decoder: Decoder, sessions: Packed) -> Scores:
     """Score every candidate in a sequence of its own, behind its own copy of the prompt."""
     B, C, _ = sessions.codes.shape
-    prompts = sessions.prompts
-    copies = Prompts(
-        prompts.tokens.repeat_interleave(C, dim=0),
-        prompts.mask.repeat_interleave(C, dim=0),
-        prompts.embeddings.repeat_interleave(C, dim=0),
-    )
-    alone = Packed(copies, sessions.codes.flatten(0, 1)[:, None])
-    scores = score(decoder, alone, with_ends=True)
-    assert scores.ends is not None
-    return Scores(
-        tuple(distribution.view(B, C, -1) for distribution in scores.distributions),
-        scores.log_probs.view(B, C, -1),
-        scores.prompts.view(B, C, -1)[:, 0],
-        scores.ends.view(B, C, -1),
-    )
+    prompts = {field.name: getattr(sessions.prompts, field.name) for field in fields(Prompts)}
+    copies = Prompts(**{name: tensor.repeat_interleave(C, dim=0) for name, tensor in prompts.items()})
+    scores = score(decoder, Packed(copies, sessions.codes.flatten(0, 1)[:, None]), with_ends=True)
+    of_candidates: dict[str, Any] = {
+        "distributions": tuple(distribution.view(B, C, -1) for distribution in scores.distributions),
+        "log_probs": scores.log_probs.view(B, C, -1),
+        "ends": None if scores.ends is None else scores.ends.view(B, C, -1),
+    }
+    of_prompts = {
+        field.name: getattr(scores, field.name)[::C]  # every copy's is the same
+        for field in fields(Scores)
+        if field.name not in of_candidates
+    }
+    return Scores(**of_candidates, **of_prompts)
 
 
 LAYOUTS: dict[Layout, Callable[[Decoder, Packed], Scores]] = {
@@ -132,12 +131,18 @@ class Contender:
             descend(loss, self._optimizer, self._optimizing, step=0)
 
 
-def measure(settings: PackingSettings, device: torch.device) -> dict[str, Any]:
+def measure(settings: PackingSettings, device: torch.device, report: Report) -> dict[str, Any]:
     """Compare losses, time steps in turns, and take each side's peak memory in a process of its own.
+
+    Args:
+        settings: sizes.
+        device: where to compute.
+        report: told what goes on.
 
     Raises:
         PackingError: if packed and unpacked losses differ by more than rounding.
     """
+    report("Comparing losses")
     decoder, sessions = new_decoder(settings, device), make_sessions(settings, device)
     contenders: dict[tuple[Layout, str], Contender] = {}
     unavailable: dict[str, str] = {}
@@ -161,7 +166,7 @@ def measure(settings: PackingSettings, device: torch.device) -> dict[str, Any]:
         f"{layout} {name}": timed(partial(contender.train, sessions), device)
         for (layout, name), contender in contenders.items()
     }
-    seconds = in_turns(steps, settings.rounds)
+    seconds = in_turns(steps, settings.rounds, report)
     speeds = {
         layout: {
             name: per_second(settings.sessions, seconds[f"{layout} {name}"])
@@ -170,6 +175,7 @@ def measure(settings: PackingSettings, device: torch.device) -> dict[str, Any]:
         }
         for layout in LAYOUTS
     }
+    report("Measuring memory")
     memory = {layout: peak_memory_apart(settings, layout, device.type) for layout in LAYOUTS}
     return {
         "settings": asdict(settings),
@@ -234,8 +240,8 @@ def new_decoder(settings: PackingSettings, device: torch.device) -> Decoder:
     )
     decoder = Decoder(config).to(device)
     with torch.no_grad():
-        for name, weight in decoder.named_parameters():
-            if "norm" not in name:
+        for weight in decoder.parameters():
+            if weight.dim() > 1:
                 weight.mul_(4)
     return decoder
 
@@ -274,8 +280,8 @@ def packing(
     settings = PackingSettings(
         prompt_tokens, positives, negatives, sessions, rounds, d_model, n_layers, seed=seed
     )
-    with joined_world(device) as world:
-        result = record("packing", world.device, [seed], measure(settings, world.device))
+    with joined_world(device) as world, Console(stderr=True).status("") as status:
+        result = record("packing", world.device, [seed], measure(settings, world.device, status.update))
     if out is not None:
         write_record(out, result)
     if as_json:

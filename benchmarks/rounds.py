@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 
 Seconds = dict[str, list[float]]
+Report = Callable[[str], None]  # is told what goes on
 
 
-def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
+def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, report: Report) -> Seconds:
     """Run each contender once per round, in an order that moves on by one each round.
 
     Every contender should have run once before, so that no round pays for what is made on first use.
@@ -17,6 +18,7 @@ def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> Seco
     Args:
         contenders: by name; each gives the seconds that it took, see :func:`timed`.
         rounds: how many.
+        report: told who runs.
 
     Returns:
         Seconds of each round, by name.
@@ -26,6 +28,7 @@ def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> Seco
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
+            report(f"Round {number + 1} of {rounds}: {name}")
             seconds[name].append(contenders[name]())
     return seconds
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import record, write_record
-from benchmarks.rounds import in_turns, per_second
+from benchmarks.rounds import Report, in_turns, per_second
 from benchmarks.sessions import build_shop, choose_sessions, make_pairs, packed_tokens
 from sid import RadsearchError
 from training.batches import Batch, Batches
@@ -129,13 +129,14 @@ class OurTraining:
         return state.seconds
 
 
-def measure(data: Path, settings: SpeedSettings, world: World) -> dict[str, Any]:
+def measure(data: Path, settings: SpeedSettings, world: World, report: Report) -> dict[str, Any]:
     """Train on the same sessions in turns.
 
     Args:
         data: directory with SIDs and training sessions.
         settings: sizes.
         world: this process alone, and its device.
+        report: told what goes on.
 
     Raises:
         TrainingSpeedError: if TRL is not installed.
@@ -172,17 +173,19 @@ def measure(data: Path, settings: SpeedSettings, world: World) -> dict[str, Any]
             settings.seed,
             scratch,
         )
+        report("Warming up")
         for one in ours.values():
             one.train()
         theirs.train(steps=2)
         compiling: dict[str, Any] = {"measured": False, "reason": "not asked for; see --compile"}
         if settings.compiled:
+            report("Compiling the decoder")
             compiled = OurTraining("rad-dpo", decoder, dataset, training, world, scratch)
             compiling = _compile(compiled)
             if compiling["measured"]:
                 ours[COMPILED] = compiled
         contenders: dict[str, Callable[[], float]] = {name: one.train for name, one in ours.items()}
-        seconds = in_turns({**contenders, "trl dpo": theirs.train}, settings.rounds)
+        seconds = in_turns({**contenders, "trl dpo": theirs.train}, settings.rounds, report)
 
     n, n_packed = settings.sessions, packed_tokens(dataset, decoder.config)
     n_paired = sum(map(pair_tokens, pairs))
@@ -277,8 +280,13 @@ def training_speed(
     Example: radsearch bench training-speed --out benchmarks/results/training-speed.json
     """
     settings = SpeedSettings(sessions, batch_size, pairs_per_step, rounds, d_model, n_layers, compiled, seed)
-    with joined_world(device) as world, tempfile.TemporaryDirectory() as directory:
-        figures = measure(data or build_shop(Path(directory), SHOP_ITEMS, seed), settings, world)
+    with (
+        joined_world(device) as world,
+        tempfile.TemporaryDirectory() as directory,
+        Console(stderr=True).status("Preparing sessions") as status,
+    ):
+        prepared = data or build_shop(Path(directory), SHOP_ITEMS, seed)
+        figures = measure(prepared, settings, world, status.update)
         result = record(
             "training-speed", world.device, [seed], figures, ("transformers", "trl", "accelerate")
         )

@@ -13,13 +13,11 @@ from benchmarks import packing
 from benchmarks.attention import ATTENTIONS, use_attention
 from benchmarks.commands import bench
 from benchmarks.packing import (
-    LAYOUTS,
     PackingError,
     PackingSettings,
     make_sessions,
     measure,
     new_decoder,
-    peak_memory_apart,
     score_packed,
     score_unpacked,
 )
@@ -51,7 +49,6 @@ def test_unpacked_scores_are_the_packed_ones() -> None:
     decoder, sessions = new_decoder(TINY, CPU), padded(make_sessions(TINY, CPU))
     packed, unpacked = score_packed(decoder, sessions), score_unpacked(decoder, sessions)
     torch.testing.assert_close(unpacked.log_probs, packed.log_probs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(unpacked.prompts, packed.prompts, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(unpacked.ends, packed.ends, atol=1e-5, rtol=1e-5)
     for level, distribution in enumerate(packed.distributions):
         expected = distribution.expand_as(unpacked.distributions[level])
@@ -67,13 +64,6 @@ def test_torchs_fused_attention_is_the_decoders() -> None:
     torch.testing.assert_close(other.ends, own.ends, atol=1e-5, rtol=1e-5)
 
 
-def test_packing_needs_less_memory() -> None:
-    settings = replace(TINY, prompt_tokens=64, sessions=16, d_model=64, precision="fast")
-    packed, unpacked = (peak_memory_apart(settings, layout, "cpu") for layout in LAYOUTS)
-    assert 0 < packed["step_bytes"] < unpacked["step_bytes"]
-    assert packed["before_bytes"] > 0
-
-
 def test_a_side_that_computes_something_else_is_no_contender(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(decoder: torch.nn.Module, sessions: Packed) -> Scores:
         scores = score_unpacked(decoder, sessions)
@@ -82,11 +72,22 @@ def test_a_side_that_computes_something_else_is_no_contender(monkeypatch: pytest
 
     monkeypatch.setitem(packing.LAYOUTS, "unpacked", wrong)
     with pytest.raises(PackingError, match="losses that should be equal differ by"):
-        measure(TINY, CPU)
+        measure(TINY, CPU, print)
 
 
 def command(*arguments: str) -> str:
-    shape = ["--prompt-tokens", "5", "--sessions", "2", "--rounds", "2", "--d-model", "32", "--n-layers", "1"]
+    shape = [
+        "--prompt-tokens",
+        "64",
+        "--sessions",
+        "16",
+        "--rounds",
+        "2",
+        "--d-model",
+        "64",
+        "--n-layers",
+        "1",
+    ]
     result = CliRunner().invoke(bench, ["packing", *shape, "--device", "cpu", *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -94,9 +95,9 @@ def command(*arguments: str) -> str:
 
 def test_the_command_measures_both_sides_in_turns() -> None:
     measured = json.loads(command("--json"))
-    assert measured["settings"]["prompt_tokens"] == 5
+    assert measured["settings"]["prompt_tokens"] == 64
     assert measured["throughput_ratio"] > 0
-    assert measured["memory_ratio"] > 0
+    assert 0 < measured["memory_ratio"] < 1
     assert measured["sessions_per_s"].keys() == measured["memory"].keys() == {"packed", "unpacked"}
     assert 0 <= measured["loss_difference"] <= 1e-5
     assert measured["loss"] > 0

@@ -92,7 +92,7 @@ def test_a_packed_session_is_one_prompt_and_its_candidates(data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def measured(data: Path) -> dict[str, Any]:
-    return measure(data, TINY, WORLD)
+    return measure(data, TINY, WORLD, print)
 
 
 def test_both_loops_are_measured(measured: dict[str, Any]) -> None:
@@ -123,14 +123,14 @@ def test_both_models_are_of_one_size(measured: dict[str, Any]) -> None:
 def test_without_a_compiler_the_reason_is_reported(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    compiling = measure(data, SpeedSettings(**{**vars(TINY), "compiled": True}), WORLD)["compile"]
+    compiling = measure(data, SpeedSettings(**{**vars(TINY), "compiled": True}), WORLD, print)["compile"]
     assert compiling["measured"] is False
     assert compiling["reason"]
 
 
 @pytest.mark.slow
 def test_a_compiled_decoder_learns_the_same(data: Path) -> None:
-    measured = measure(data, SpeedSettings(**{**vars(TINY), "compiled": True}), WORLD)
+    measured = measure(data, SpeedSettings(**{**vars(TINY), "compiled": True}), WORLD, print)
     assert measured["compile"]["measured"], measured["compile"]
     assert measured["compile"]["ratio"] > 0
     own = measured["ours"]

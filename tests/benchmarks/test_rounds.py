@@ -9,6 +9,7 @@ from benchmarks.rounds import in_turns, per_second, timed
 
 def test_every_contender_runs_once_per_round_and_first_in_turn() -> None:
     calls: list[str] = []
+    reports: list[str] = []
 
     def contender(name: str) -> Callable[[], float]:
         def run() -> float:
@@ -17,8 +18,9 @@ def test_every_contender_runs_once_per_round_and_first_in_turn() -> None:
 
         return run
 
-    seconds = in_turns({name: contender(name) for name in "abc"}, 4)
+    seconds = in_turns({name: contender(name) for name in "abc"}, 4, reports.append)
     assert "".join(calls) == "abc" + "bca" + "cab" + "abc"
+    assert (reports[0], reports[-1]) == ("Round 1 of 4: a", "Round 4 of 4: c")
     assert seconds == {"a": [1, 6, 8, 10], "b": [2, 4, 9, 11], "c": [3, 5, 7, 12]}
 
 
