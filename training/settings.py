@@ -123,6 +123,9 @@ class TrainSettings(BaseSettings):
     sampled_items: int = Field(default=4096, ge=1)
     """Items drawn from the catalogue per step that query vectors are contrasted with."""
 
+    beam_width: int = Field(default=128, ge=1)
+    """SIDs found per query when the ordering of their items is tuned; that of the service."""
+
     save_every: int = Field(default=200, ge=1)
     """Steps between two saves to resume from."""
 

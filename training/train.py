@@ -80,7 +80,7 @@ def train(request: TrainRequest, settings: TrainSettings, world: World, console:
         "final": state.history[-1],
         "history": state.history,
     }
-    ordering = tuned(decoder, dataset, settings.seed, console)
+    ordering = tuned(decoder, dataset, settings, console)
     figures["ordering"] = ordering.to_dict()
     parent = str(request.parent or request.init_from) if request.parent or request.init_from else None
     provenance = Provenance(request.objective, run.settings, parent, figures)
@@ -170,14 +170,14 @@ def starting_decoder(
     return decoder
 
 
-def tuned(decoder: Decoder, dataset: Dataset, seed: int, console: Console) -> OrderingWeights:
+def tuned(decoder: Decoder, dataset: Dataset, settings: TrainSettings, console: Console) -> OrderingWeights:
     """Tune the ordering on validation queries, with a progress bar."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def track(batches: list[list[str]]) -> Iterable[list[str]]:
             return progress.track(batches, description="tune ordering")
 
-        return tune(decoder, dataset, seed=seed, track=track)
+        return tune(decoder, dataset, beam_width=settings.beam_width, seed=settings.seed, track=track)
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, int]:
