@@ -246,7 +246,7 @@ def _compile(training: OurTraining) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of what torch's compiler imports
+            warnings.simplefilter("ignore")  # of what torch's compiler imports and of how it traces
             training.compile()
             training.train()
     except RuntimeError as error:  # the base of what torch's compiler raises

@@ -129,6 +129,7 @@ def test_without_a_compiler_the_reason_is_reported(data: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_compiled_decoder_learns_the_same(data: Path) -> None:
     measured = measure(data, SpeedSettings(**{**vars(TINY), "compiled": True}), WORLD, print)
     assert measured["compile"]["measured"], measured["compile"]
