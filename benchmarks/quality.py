@@ -1,7 +1,8 @@
 """``radsearch bench quality``: our answers against BM25, dense retrieval and their fusion.
 
-Whatever has weights is tuned on valid queries: the fusion, and the ordering of our items. Test queries are
-asked once. A waterfall says where the relevant items were lost.
+Whatever has weights is tuned on valid queries: the fusion, and the ordering of our items. "every_item" orders
+the whole catalogue by the text parts of our ordering, without a decoder: what generation has to be held
+against. A waterfall says where the relevant items were lost.
 """
 
 import time
@@ -26,7 +27,7 @@ from benchmarks.record import record, write_record
 from model_export.graph import build_graph
 from model_export.proof import weights_of
 from model_export.session import GraphSession, Prompts
-from sid import OrderingWeights, Trie
+from sid import ItemFeatures, OrderingWeights, QueryFeatures, Trie
 from training.checkpoint import load_decoder, load_provenance
 from training.data.errors import DataError
 from training.data.items import item_texts
@@ -34,7 +35,14 @@ from training.data.splits import Split
 from training.dataset import Dataset
 from training.metrics import PerQuery, item_values, relevant_items
 from training.model import Decoder
-from training.ordering import Candidates, climb, gather_candidates, item_features, judge
+from training.ordering import (
+    Candidates,
+    JudgedCandidates,
+    climb,
+    gather_candidates,
+    item_features,
+    judge,
+)
 from training.search import Beams
 from training.sids.build import read_items
 from training.sids.embedders import Embedder, load_embedder
@@ -128,6 +136,40 @@ class Pipeline:
         return Beams.concatenate(parts)
 
 
+class EveryItem:
+    """No generation and no learning: the ordering's text parts over the whole catalogue.
+
+    What a fusion of today would reach with our lexical index; it costs a pass over all items per query.
+    """
+
+    PARTS = ("words", "trigrams", "embedding")
+
+    def __init__(self, dataset: Dataset) -> None:
+        n_items = dataset.n_items
+        self._dataset = dataset
+        nothing = np.zeros((n_items, 1), dtype=np.float32)
+        self._features = ItemFeatures(nothing, dataset.item_embeddings, dataset.lexical, nothing[:, 0])
+        self._items = np.arange(n_items, dtype=np.int32)
+
+    def tune(self, asked: Asked) -> OrderingWeights:
+        """Choose weights as those of our pipeline are chosen."""
+        judged = [
+            JudgedCandidates.of(self._candidates(query), asked.grades[query], self._dataset.positive_from)
+            for query in asked.queries
+        ]
+        return climb(judged, self.PARTS)
+
+    def rank(self, asked: Asked, weights: OrderingWeights) -> Rankings:
+        """Order all items for every query."""
+        return {query: self._candidates(query).order(weights, DEPTH).tolist() for query in asked.queries}
+
+    def _candidates(self, query: str) -> Candidates:
+        nothing = np.zeros(1, dtype=np.float32)
+        features = QueryFeatures(nothing, self._dataset.embed([query])[0], self._dataset.lexical.query(query))
+        log_probs = np.zeros(len(self._items), dtype=np.float32)
+        return Candidates(self._items, self._features.parts(self._items, log_probs, features))
+
+
 def rank(candidates: Mapping[str, Candidates], weights: OrderingWeights) -> Rankings:
     """Order the candidates of every query."""
     return {query: found.order(weights, DEPTH).tolist() for query, found in candidates.items()}
@@ -204,6 +246,8 @@ def compare(
     }
     best = max(tuning, key=lambda weight: tuning[weight])
 
+    every_item = EveryItem(dataset)
+    every_weights = every_item.tune(valid)
     pipeline = Pipeline(decoder, dataset, beam_width, progress)
     judged = judge(pipeline.candidates(valid.queries), valid.grades, positive_from)
     weights = {name: climb(judged, parts) for name, parts in PARTS.items()}
@@ -215,6 +259,7 @@ def compare(
             rank_by_cosine(item_embeddings, embedder.embed(test.queries), test.queries, DEPTH), positive_from
         ),
         "fusion": test.values(fuse(test, [best])[best], positive_from),
+        "every_item": test.values(every_item.rank(test, every_weights), positive_from),
         "radsearch": test.values(ours[EVERYTHING], positive_from),
     }
     sizes = np.array([len(candidates.items) for candidates in found.values()])
@@ -227,9 +272,12 @@ def compare(
         "systems": {name: _estimates(of_system) for name, of_system in values.items()},
         "differences": {
             "radsearch": {
-                name: _differences(values["radsearch"], values[name]) for name in ("bm25", "dense", "fusion")
+                name: _differences(values["radsearch"], values[name])
+                for name in values
+                if name != "radsearch"
             }
         },
+        "every_item": {"weights": every_weights.to_dict()},
         "fusion": {"cosine_weight": best, "valid": {str(weight): mean for weight, mean in tuning.items()}},
         "ordering": {
             name: {"weights": weights[name].to_dict(), **_estimates(test.values(ours[name], positive_from))}

@@ -65,7 +65,7 @@ def report(made: tuple[Path, Path]) -> dict:
 
 
 def test_systems_are_judged_alike(report: dict) -> None:
-    assert list(report["systems"]) == ["bm25", "dense", "fusion", "radsearch"]
+    assert list(report["systems"]) == ["bm25", "dense", "fusion", "every_item", "radsearch"]
     assert report["n_queries"] == {"valid": 4, "test": 4}
     assert report["seeds"] == [4]
     for metrics in report["systems"].values():
@@ -93,6 +93,20 @@ def test_ours_is_what_search_and_ordering_give(report: dict, made: tuple[Path, P
         expected = item_values(ranked, grades, dataset.positive_from)["Item MRR"].mean()
         assert report["ordering"][part]["item_mrr"]["mean"] == pytest.approx(expected)
     assert report["systems"]["radsearch"]["item_mrr"]["mean"] == pytest.approx(expected)
+
+
+def test_every_item_is_ordered_by_its_text(report: dict, made: tuple[Path, Path]) -> None:
+    dataset = Dataset.load(made[0])
+    weights = report["every_item"]["weights"]
+    assert (weights["tau"], weights["prior"]) == (0, 0)
+    grades, rows, ranked = dataset.relevance("test"), np.arange(dataset.n_items), {}
+    for query in grades:
+        bm25 = dataset.lexical.scores(dataset.lexical.query(query), rows)
+        scores = bm25 @ [weights["words"], weights["trigrams"]]
+        scores += weights["embedding"] * dataset.item_embeddings @ dataset.embed([query])[0]
+        ranked[query] = np.argsort(-scores, kind="stable").tolist()
+    expected = item_values(ranked, grades, dataset.positive_from)["Item MRR"].mean()
+    assert report["systems"]["every_item"]["item_mrr"]["mean"] == pytest.approx(expected)
 
 
 def test_the_waterfall_holds_every_relevant_item(report: dict) -> None:
