@@ -12,8 +12,8 @@ from typing import Any
 from benchmarks.objectives.plan import Job, Options, Setting, reading_name, strength
 from benchmarks.objectives.store import Result
 
-LEARNING_RATES = (1e-4, 3e-4, 1e-3)
-BEYOND = {1e-4: 3e-5, 1e-3: 3e-3}  # what to try when an end of the grid is best
+LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+BEYOND = {3e-5: 1e-5, 1e-3: 3e-3}  # what to try when an end of the grid is best
 STRENGTHS = (1 / 3, 3.0)  # of the option's default, beside the default itself
 MOST_POINTS = len(LEARNING_RATES) + 1 + len(STRENGTHS)
 TUNED_FOR = ("sid_recall@8", "sid_mrr", "item_recall@10", "item_mrr")
