@@ -15,6 +15,12 @@ def kept_in_context(root: Path) -> list[str]:
     return [pattern[1:] for pattern in patterns if pattern.startswith("!")]
 
 
+def left_out(root: Path) -> list[str]:
+    """Paths inside of what is kept that .dockerignore takes out again."""
+    lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if "/" in line and not line.startswith(("#", "**"))]
+
+
 def test_the_build_context_holds_the_package_and_little_else(root: Path, project: dict[str, Any]) -> None:
     files = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
     included = project["tool"]["setuptools"]["packages"]["find"]["include"]
@@ -30,6 +36,8 @@ def test_the_package_made_from_the_context_is_whole(root: Path, tmp_path: Path) 
             shutil.copytree(root / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(root / name, context)
+    for name in left_out(root):
+        shutil.rmtree(context / name)
     files = {str(path.relative_to(context)) for path in context.glob("*/**/*") if path.is_file()}
 
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path]
