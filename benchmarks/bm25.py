@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baselines import Rankings, rank_by_bm25, rank_by_cosine
+from benchmarks.output import AsJson, deliver
 from training.data.errors import DataError
 from training.data.items import item_texts
 from training.data.splits import Split
@@ -87,7 +87,7 @@ def compare(data: Path, split: Split) -> Comparison:
 def bm25(
     data: Annotated[Path, typer.Option(help="Data directory, with SIDs.")],
     split: Annotated[Split, typer.Option(help="Which queries to judge by.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure baselines with the queries and metrics of 'radsearch evaluate'.
 
@@ -97,10 +97,8 @@ def bm25(
     Example: radsearch bench bm25 --data data --split test
     """
     comparison = compare(data, split)
-    if as_json:
-        typer.echo(orjson.dumps({"benchmark": "bm25", **comparison.to_dict()}))
-    else:
-        _print(comparison, Console(highlight=False))
+    result = {"benchmark": "bm25", **comparison.to_dict()}
+    deliver(result, None, as_json, lambda _, console: _print(comparison, console))
 
 
 def _print(comparison: Comparison, console: Console) -> None:

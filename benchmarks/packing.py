@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 import torch
 import typer
 from rich.console import Console
@@ -22,7 +21,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.attention import ATTENTIONS, use_attention
-from benchmarks.record import record, write_record
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
 from benchmarks.rounds import Report, in_turns, per_second, timed
 from sid import RadsearchError
 from training.distributed import joined_world
@@ -268,8 +268,8 @@ def packing(
     n_layers: Annotated[int, typer.Option(min=1, help="Its depth.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and sessions.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="File to write the result to.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """Measure label packing against a sequence per candidate, in full steps of RAD-DPO.
 
@@ -282,12 +282,7 @@ def packing(
     )
     with joined_world(device) as world, Console(stderr=True).status("") as status:
         result = record("packing", world.device, [seed], measure(settings, world.device, status.update))
-    if out is not None:
-        write_record(out, result)
-    if as_json:
-        typer.echo(orjson.dumps(result))
-    else:
-        _print(result, Console(highlight=False))
+    deliver(result, out, as_json, _print)
 
 
 def _print(result: dict[str, Any], console: Console) -> None:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import onnx_ir as ir
-import orjson
 import torch
 import typer
 from numpy.typing import NDArray
@@ -23,7 +22,8 @@ from rich.table import Table
 
 from benchmarks.baselines import Rankings, rank_by_bm25, rank_by_cosine, rank_by_fusion
 from benchmarks.objectives.statistics import difference, estimate
-from benchmarks.record import record, write_record
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record, slug
 from model_export.graph import build_graph
 from model_export.proof import weights_of
 from model_export.session import GraphSession, Prompts
@@ -53,12 +53,6 @@ TOP = 10
 BATCH = 16  # queries that are searched at once
 COSINE_WEIGHTS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0)
 WIDER = 2  # how many times more beams the waterfall looks at
-SLUGS = {
-    "Item Recall@10": "item_recall@10",
-    "Item Recall@100": "item_recall@100",
-    "Item MRR": "item_mrr",
-    "NDCG@10": "ndcg@10",
-}
 # Ordering by ever more parts of the score, each tuned by itself.
 PARTS: dict[str, tuple[str, ...]] = {
     "log p and popularity": ("prior",),
@@ -100,7 +94,7 @@ class Asked:
     def values(self, ranked: Rankings, positive_from: float) -> PerQuery:
         """Every metric of every query, by slug."""
         values = item_values(ranked, self.grades, positive_from)
-        return {SLUGS[name]: of_queries for name, of_queries in values.items()}
+        return {slug(name): of_queries for name, of_queries in values.items()}
 
 
 class Pipeline:
@@ -296,8 +290,8 @@ def quality(
     dense: Annotated[
         Path | None, typer.Option(help="sentence-transformers model for the dense system.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare our answers with BM25, dense retrieval and their fusion, all tuned on valid, on test queries.
 
@@ -321,12 +315,7 @@ def quality(
     }
     fields |= {"checkpoint": trained, "seconds": round(time.perf_counter() - started, 1)}
     report = record("quality", torch.device("cpu"), [provenance.settings["seed"]], fields)
-    if out:
-        write_record(out, report)
-    if as_json:
-        typer.echo(orjson.dumps(report))
-    else:
-        _print(report, Console(highlight=False))
+    deliver(report, out, as_json, _print)
 
 
 def _estimates(values: PerQuery) -> dict[str, Any]:
@@ -343,7 +332,7 @@ def _print(report: dict[str, Any], console: Console) -> None:
     systems = report["systems"]
     for name in systems:
         table.add_column(name, justify="right")
-    for metric in SLUGS.values():
+    for metric in systems["radsearch"]:
         table.add_row(metric, *(f"{of[metric]['mean']:.4f}" for of in systems.values()))
     console.print(table)
     for metric, gap in report["differences"]["radsearch"]["fusion"].items():

@@ -66,6 +66,11 @@ def write_record(path: Path, value: dict[str, Any]) -> None:
         raise RecordError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
 
 
+def slug(metric: str) -> str:
+    """A metric's name in result files: ``Item Recall@10`` → ``item_recall@10``."""
+    return metric.lower().replace(" ", "_").removesuffix("_rate")
+
+
 def command_line() -> str:
     """The command that this process was started with, ready for a shell."""
     return shlex.join(["radsearch", *sys.argv[1:]])

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import orjson
 import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import record, write_record
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
 from sid import RadsearchError, SidTable, Trie
 from sid.report import SidReport, report
 from training.commands.sids import parse_codebooks
@@ -106,8 +106,8 @@ def sids(
     split: Annotated[Split, typer.Option(help="Which queries to judge by.")] = "valid",
     beam_width: Annotated[int, typer.Option(min=1, max=4096, help="SIDs to find per query.")] = 128,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Judge by a sample of this size.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the record to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Quantise a shop's embeddings in several ways and train a decoder on each from scratch.
 
@@ -135,12 +135,7 @@ def sids(
         "points": [row.to_dict() for row in rows],
     }
     made = record("sids", device, sorted({point.seed for point in points}), fields, ("faiss-cpu",))
-    if out:
-        write_record(out, made)
-    if as_json:
-        typer.echo(orjson.dumps(made))
-    else:
-        _print(rows, split, Console(highlight=False))
+    deliver(made, out, as_json, lambda _, console: _print(rows, split, console))
 
 
 def parse_grid(grid: str, balanced: str, seeds: str) -> list[Point]:

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import record, write_record
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
 from benchmarks.rounds import Report, in_turns, per_second
 from benchmarks.sessions import build_shop, choose_sessions, make_pairs, packed_tokens
 from sid import RadsearchError
@@ -269,8 +269,8 @@ def training_speed(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, sessions and draws.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="File to write the result to.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """Measure our training beside TRL's DPO, on the same sessions with a model of the same shape.
 
@@ -290,12 +290,7 @@ def training_speed(
         result = record(
             "training-speed", world.device, [seed], figures, ("transformers", "trl", "accelerate")
         )
-    if out is not None:
-        write_record(out, result)
-    if as_json:
-        typer.echo(orjson.dumps(result))
-    else:
-        _print(result, Console(highlight=False))
+    deliver(result, out, as_json, _print)
 
 
 def _print(result: dict[str, Any], console: Console) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +17,8 @@ from benchmarks.objectives.store import Store
 from benchmarks.objectives.study import PARTS, Part, Study
 from benchmarks.objectives.tuning import TUNED_FOR
 from benchmarks.objectives.workbench import Bench
-from benchmarks.record import record, write_record
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
 from sid import RadsearchError
 from training.checkpoint import load_ordering
 from training.commands.evaluate import write_whole
@@ -53,8 +53,8 @@ def objectives(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report what is there.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="File to write the result to.")] = None,
+    as_json: AsJson = False,
+    out: Out = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
 ) -> None:
     """Compare all objectives: one start, equal steps, tuned on valid, several seeds, judged on test.
@@ -95,14 +95,9 @@ def objectives(
             "revisions": ask.revisions,
         }
         result = record("objectives", world.device, study.seeds, fields)
-    if out is not None:
-        write_record(out, result)
     if report is not None:
         write_whole(report, render(result).encode())
-    if as_json:
-        typer.echo(orjson.dumps(result))
-    else:
-        _print(result, Console(highlight=False))
+    deliver(result, out, as_json, _print)
 
 
 def _objectives(only: str | None) -> tuple[str, ...]:

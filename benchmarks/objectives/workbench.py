@@ -23,6 +23,7 @@ from benchmarks.objectives.sessions import (
     with_noise,
 )
 from benchmarks.objectives.store import Result
+from benchmarks.record import slug
 from training.batches import Batches, BatchSettings
 from training.checkpoint import load_decoder, load_ordering
 from training.data.splits import Split
@@ -193,8 +194,3 @@ class FlagsForNegatives(PreferenceTask):
     def epoch(self, rng: np.random.Generator) -> Examples:
         """The examples of an epoch."""
         return replace(super().epoch(rng), negatives=self._flags)
-
-
-def slug(metric: str) -> str:
-    """A metric's name in result files: ``Item Recall@10`` → ``item_recall@10``."""
-    return metric.lower().replace(" ", "_").removesuffix("_rate")
