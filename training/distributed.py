@@ -1,5 +1,6 @@
 """One process, or many under ``torchrun``: who this one is and where it computes."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,4 +62,7 @@ def joined_world(device: str) -> Iterator[World]:
     try:
         yield World(dist.get_rank(), dist.get_world_size(), local)
     finally:
+        # DistributedDataParallel lies in cycles and, uncollected, keeps the group and gloo's threads alive:
+        # one that lets go of a tensor while the interpreter shuts down ends the process by SIGABRT.
+        gc.collect()
         dist.destroy_process_group()
