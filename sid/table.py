@@ -1,5 +1,6 @@
 """The SID table: which SIDs exist, in lexicographic order, and which items share each of them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +51,18 @@ class SidTable:
             raise ValueError(f"item codes are {item_codes.dtype}, expected integers")
         if (item_codes < 0).any() or (item_codes >= np.asarray(codebook_sizes)).any():
             raise ValueError(f"an item code lies outside the codebooks {codebook_sizes}")
-        # lexsort is stable, so items stay ascending within a posting; its last key is the primary one.
-        order = np.lexsort(item_codes.T[::-1])
+        item_codes = item_codes.astype(np.int32, copy=False)
+        sizes = tuple(int(size) for size in codebook_sizes)
+        order = _by_sid(item_codes, sizes)
         ordered = item_codes[order]
         is_first = np.ones(len(ordered), dtype=bool)
         is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
         starts = np.flatnonzero(is_first)
         return cls(
-            codes=np.ascontiguousarray(ordered[starts], dtype=np.int32),
-            posting_indptr=np.append(starts, len(ordered)).astype(np.int64),
-            posting_items=order.astype(np.int32),
-            codebook_sizes=tuple(int(size) for size in codebook_sizes),
+            codes=ordered[starts],
+            posting_indptr=np.append(starts, len(ordered)),
+            posting_items=order,
+            codebook_sizes=sizes,
         )
 
     @property
@@ -148,6 +150,24 @@ class SidTable:
         if not whole:
             raise SidError(f"{path} is no sorted SID table; write it again with 'radsearch sids'")
         return table
+
+
+def _by_sid(item_codes: Codes, codebook_sizes: tuple[int, ...]) -> Rows:
+    """Item rows ordered by SID, those of equal SIDs ascending: int32 [n_items]."""
+    row_bits = len(item_codes).bit_length()
+    if math.prod(codebook_sizes) << row_bits > 2**63:
+        # lexsort is stable; its last key is the primary one.
+        return np.lexsort(item_codes.T[::-1]).astype(np.int32)
+    # SID and row in one integer: NumPy sorts integers many times faster than it orders rows by several keys.
+    keys = np.zeros(len(item_codes), dtype=np.int64)
+    for level, size in enumerate(codebook_sizes):
+        keys *= size
+        keys += item_codes[:, level]
+    keys <<= row_bits
+    keys |= np.arange(len(item_codes))
+    keys.sort()
+    keys &= (1 << row_bits) - 1
+    return keys.astype(np.int32)
 
 
 def _equal(a: SidTable, b: SidTable) -> bool:

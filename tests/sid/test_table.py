@@ -38,6 +38,26 @@ def test_items_are_grouped_by_sid_in_lexicographic_order(codes: np.ndarray[Any, 
     assert (table.codes.dtype, table.posting_items.dtype, table.posting_indptr.dtype) == ("i4", "i4", "i8")
 
 
+@given(item_codes())
+def test_codebooks_too_large_for_one_integer_change_nothing(codes: np.ndarray[Any, Any]) -> None:
+    small = SidTable.from_item_codes(codes, SIZES)
+    for sizes in ((2**21, 2**21, 2**21), (2**31, 2**31, 2**31)):
+        large = SidTable.from_item_codes(codes, sizes)
+        for name in ("codes", "posting_indptr", "posting_items"):
+            np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
+
+
+@pytest.mark.parametrize("last", [2**21 - 1, 2**21, 2**21 + 1])
+def test_the_largest_codes_are_in_order_where_one_integer_ends(last: int) -> None:
+    """Three items take two bits for their rows, which leaves 61 = 20 + 20 + 21 for the codes."""
+    sizes = (2**20, 2**20, last)
+    highest = [size - 1 for size in sizes]
+    codes = np.array([highest, [0, 0, 0], [*highest[:2], highest[2] - 1]], dtype=np.uint64)
+    table = SidTable.from_item_codes(codes, sizes)
+    assert table.posting_items.tolist() == [1, 2, 0]
+    np.testing.assert_array_equal(table.codes, codes[[1, 2, 0]])
+
+
 @given(st.from_type(SidTable), st.data())
 def test_find_is_a_dictionary_lookup(table: SidTable, data: st.DataObject) -> None:
     leaves = {tuple(sid): leaf for leaf, sid in enumerate(table.codes.tolist())}
