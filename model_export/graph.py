@@ -24,8 +24,8 @@ def build_graph(
         query_embedding float32 [B, embedding_dim], by the embedder of the items, zeros where that knows no
         texts;
         trie_indptr int32 [n_internal + 1] and trie_codes int32 [n_edges], see ``sid.Trie``;
-        slots_0, slots_1, … int32 [W_l] = 0, 1, …: as many as the level's widest branching, at least 1, and at
-        least K on level 0; fewer lose children silently;
+        slots_0, slots_1, … int32 [W_l] = 0, 1, …: how many children of a node are looked at in one go; any
+        number ≥ 1 gives the same answers, ``sid.chunk_slots`` finds a fast one;
         alive bool [F, n_nodes]: filters, see ``sid.Trie.alive``; filter_row int32 [B]: the one of each query.
 
     Outputs, best first, equal log-probabilities by leaf:

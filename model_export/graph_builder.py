@@ -38,7 +38,7 @@ class GraphBuilder:
         if not op_type[0].isupper():
             raise AttributeError(op_type)
 
-        def add(*inputs: ir.Value, **attributes: int | float | Sequence[int]) -> ir.Value:
+        def add(*inputs: ir.Value, **attributes: int | float | str | Sequence[int]) -> ir.Value:
             return self._tape.op(op_type, inputs, attributes)
 
         return add

@@ -1,6 +1,10 @@
 """The trie step of the beam search as ONNX nodes (DESIGN §9): children, their scores, the K best of them.
 
-Sizes in shapes: B queries, n beams (1 at the root, then K), W slots per beam, V codes of a codebook.
+A level's cost follows the children that the live beams have, not the widest branching: the children of a node
+are cut into chunks of W, and the chunks of all beams of a query stand behind one another. A skewed codebook,
+with few nodes of many children, then costs what its beams need, and any W gives the same answers.
+
+Sizes in shapes: B queries, n beams (1 at the root, then K), V codes of a codebook, C chunks of W slots.
 """
 
 from dataclasses import dataclass
@@ -31,11 +35,18 @@ class Beams:
 
 @dataclass(frozen=True)
 class Children:
-    """What n beams can become, each [B, n · W], in the order of their nodes wherever they are alive."""
+    """What n beams can become, in the order of their nodes wherever they are alive.
+
+    Attributes:
+        nodes, codes: int32 [B, C · W].
+        log_probs: float32 [B, C · W]; ``DEAD`` in slots without a child.
+        beams: int32 [B, C], whose children each chunk has.
+    """
 
     nodes: ir.Value
     codes: ir.Value
     log_probs: ir.Value
+    beams: ir.Value
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class TrieSearch:
         g: the graph that is being built.
         beam_width: K.
         indptr, codes: the trie's arrays.
-        slots: per level, int32 [W] = 0, 1, …; W is the widest branching of the level, K at least on level 0.
+        slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.chunk_slots``.
         alive: bool [F · n_nodes], flat.
         row_starts: int64 [B, 1, 1], where in ``alive`` each query's row begins.
     """
@@ -101,19 +112,73 @@ class TrieSearch:
             level: of the children.
         """
         g, slots = self.g, self.slots[level]
-        first = g.unsqueeze(g.Gather(self.indptr, beams.nodes, axis=0), 2)
-        end = g.unsqueeze(g.Gather(self.indptr, g.Add(beams.nodes, g.int32(1)), axis=0), 2)
+        first = g.Gather(self.indptr, beams.nodes, axis=0)
+        end = g.Gather(self.indptr, g.Add(beams.nodes, g.int32(1)), axis=0)
         degree = g.Sub(end, first)
+        # Children of dead beams are dead: no chunks for them.
+        beam, offset = self._chunks(g.Where(self._filled(beams), degree, g.int32(0)), level)
+
+        def of_beam(values: ir.Value) -> ir.Value:
+            """[B, n] → [B, C, 1], of the beam that each chunk belongs to."""
+            return g.unsqueeze(g.GatherElements(values, beam, axis=1), 2)
+
+        child, n_children = g.Add(offset, slots), of_beam(degree)
         # A slot past the last child repeats that child and is dead. Only the root of an empty trie has no
         # child: its slots become edge −1, which Gather takes for the last edge, and lead back to node 0.
-        edges = g.Add(first, g.Min(slots, g.Sub(degree, g.int32(1))))
+        edges = g.Add(of_beam(first), g.Min(child, g.Sub(n_children, g.int32(1))))
         codes = g.Gather(self.codes, edges, axis=0)
         nodes = g.Add(edges, g.int32(1))
         unfiltered = g.Gather(self.alive, g.Add(self.row_starts, g.Cast(nodes, to=ir.DataType.INT64)), axis=0)
-        alive = g.And(g.Less(slots, degree), unfiltered)
-        scores = g.Add(g.unsqueeze(beams.log_probs, 2), g.GatherElements(code_log_probs, codes, axis=2))
+        alive = g.And(g.Less(child, n_children), unfiltered)
+        # One index into the scores of all beams of a query: int32 holds K · V.
+        n_codes = g.Cast(g.size(code_log_probs, 2), to=ir.DataType.INT32)
+        places = g.reshape(g.Add(g.Mul(g.unsqueeze(beam, 2), n_codes), codes), 0, -1)
+        of_code = g.GatherElements(g.reshape(code_log_probs, 0, -1), places, axis=1)
+        scores = g.Add(of_beam(beams.log_probs), g.Reshape(of_code, g.Shape(codes)))
         scores = g.Where(alive, scores, g.float32(DEAD))
-        return Children(g.reshape(nodes, 0, -1), g.reshape(codes, 0, -1), g.reshape(scores, 0, -1))
+        return Children(g.reshape(nodes, 0, -1), g.reshape(codes, 0, -1), g.reshape(scores, 0, -1), beam)
+
+    def _chunks(self, degree: ir.Value, level: int) -> tuple[ir.Value, ir.Value]:
+        """Lay the chunks of all beams behind one another.
+
+        Args:
+            degree: int32 [B, n], children of each beam that are to be looked at.
+            level: of the children.
+
+        Returns:
+            The beam of each chunk, int32 [B, C], and how many of its children come before the chunk, int32
+            [B, C, 1]. Of all queries the one with most chunks decides C; chunks past a query's own belong to
+            its last beam and have no child left.
+        """
+        g = self.g
+        width = g.Cast(g.size(self.slots[level], 0), to=ir.DataType.INT32)
+        per_beam = self._divided_up(degree, width)
+        ends = g.CumSum(per_beam, g.int64(1))
+        starts = g.Sub(ends, per_beam)
+        # The K best are taken among the slots, so there have to be K.
+        most = g.Max(g.ReduceMax(ends, keepdims=0), self._divided_up(g.int32([self.beam_width]), width))
+        # Counting the beams that begin up to a chunk gives its beam. Those without chunks at the end begin
+        # one past the last chunk.
+        length = g.Add(g.Cast(most, to=ir.DataType.INT64), g.int64([1]))
+        batch = g.size(degree, 0)
+        begins = g.ScatterElements(
+            g.Expand(g.int32(0), g.Concat(batch, length, axis=0)),
+            starts,
+            g.Expand(g.int32(1), g.Shape(starts)),
+            axis=1,
+            reduction="add",
+        )
+        counted = g.CumSum(begins, g.int64(1))
+        beam = g.Sub(g.Slice(counted, g.int64([0]), g.int64([-1]), g.int64([1])), g.int32(1))
+        chunk = g.Sub(
+            g.Range(g.int32(0), g.Squeeze(most), g.int32(1)), g.GatherElements(starts, beam, axis=1)
+        )
+        return beam, g.unsqueeze(g.Mul(chunk, width), 2)
+
+    def _divided_up(self, x: ir.Value, width: ir.Value) -> ir.Value:
+        """⌈x / width⌉ of int32."""
+        g = self.g
+        return g.Div(g.Add(x, g.Sub(width, g.int32(1))), width)
 
     def best(self, children: Children, beams: Beams, level: int, in_trie_order: bool) -> Choice:
         """Choose the K best children; of equal ones those with the lowest nodes.
@@ -132,7 +197,9 @@ class TrieSearch:
             g.GatherElements(values, chosen, axis=1)
             for values in (children.nodes, children.codes, children.log_probs)
         )
-        parents = g.Add(g.Div(chosen, g.size(self.slots[level], 0)), self._first_rows(beams))
+        chunks = g.Div(chosen, g.size(self.slots[level], 0))
+        beam = g.Cast(g.GatherElements(children.beams, chunks, axis=1), to=ir.DataType.INT64)
+        parents = g.Add(beam, self._first_rows(beams))
         sids = g.unsqueeze(codes, 2)
         if beams.sids is not None:
             prefixes = g.Gather(g.reshape(beams.sids, -1, level), parents, axis=0)
@@ -142,10 +209,14 @@ class TrieSearch:
     def answer(self, beams: Beams) -> tuple[ir.Value, ir.Value, ir.Value]:
         """SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves int32 [B, K] of the last beams."""
         g = self.g
-        filled = g.Greater(beams.log_probs, g.float32(DEAD / 2))
+        filled = self._filled(beams)
         n_internal = g.Cast(g.Sub(g.size(self.indptr, 0), g.int64(1)), to=ir.DataType.INT32)
         leaves = g.Where(filled, g.Sub(beams.nodes, n_internal), g.int32(-1))
         return g.Where(g.unsqueeze(filled, 2), beams.sids, g.int32(-1)), beams.log_probs, leaves
+
+    def _filled(self, beams: Beams) -> ir.Value:
+        """Whether each beam exists, bool [B, n]."""
+        return self.g.Greater(beams.log_probs, self.g.float32(DEAD / 2))
 
     def _first_rows(self, beams: Beams) -> ir.Value:
         """The row of each query's first beam among the flattened [B · n] beams, int64 [B, 1]."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model_export.reference import Prompt
-from sid import Trie
+from sid import Trie, chunk_slots
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,7 @@ class GraphSession:
             "trie_codes": trie.codes,
             "alive": alive,
             "filter_row": filter_rows,
+            **chunk_slots(trie),
         }
-        for level, width in enumerate(trie.widths):
-            # One beam stands at the root, and the best K are taken among its slots.
-            n_slots = max(self.beam_width if level == 0 else 1, width)
-            feeds[f"slots_{level}"] = np.arange(n_slots, dtype=np.int32)
         names = ["sids", "log_probs", "leaves", "query_vector"]
         return Answers(*self._session.run(names, feeds))

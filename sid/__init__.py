@@ -11,6 +11,7 @@ from sid.ordering import (
     order_items,
 )
 from sid.quantizer import ResidualQuantizer
+from sid.slots import chunk_slots
 from sid.table import SidTable
 from sid.tfidf import TfidfEmbedder
 from sid.trie import Trie
@@ -28,5 +29,6 @@ __all__ = [
     "TfidfEmbedder",
     "Trie",
     "best_first",
+    "chunk_slots",
     "order_items",
 ]

@@ -103,6 +103,30 @@ def test_of_equal_prefixes_the_first_are_kept(
         np.testing.assert_array_equal(answers.log_probs[row], np.float32([*totals, *[DEAD] * padding]))
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    widths=st.tuples(*[st.integers(1, 40)] * LEVELS),
+    beam_width=st.sampled_from([1, 5, 64]),
+)
+def test_any_chunk_gives_the_same_answers(
+    search: Callable[[NDArray[np.int64], Trie, int], Answers],
+    seed: int,
+    widths: tuple[int, ...],
+    beam_width: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    trie = Trie.from_table(SidTable.from_item_codes(rng.zipf(1.3, (200, LEVELS)).clip(max=12) - 1, (12,) * 3))
+    scores = rng.integers(-3, 1, (2, LEVELS, 12))
+    expected = search(scores, trie, beam_width)
+    slots = {f"slots_{level}": np.arange(width, dtype=np.int32) for level, width in enumerate(widths)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_export.session.chunk_slots", lambda _: slots)
+        found = search(scores, trie, beam_width)
+    np.testing.assert_array_equal(found.leaves, expected.leaves)
+    np.testing.assert_array_equal(found.log_probs, expected.log_probs)
+
+
 def test_equal_sums_of_different_beams_come_by_leaf(
     search: Callable[[NDArray[np.int64], Trie, int], Answers],
 ) -> None:

@@ -1,6 +1,7 @@
 """The proof accepts what is right and refuses every way of being wrong that we could think of."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def drop_prefix(self: TrieSearch, children: Any, beams: Any, level: int, in_trie
     dead = self.g.Where(
         self.g.Less(children.codes, self.g.int32(2)), children.log_probs, self.g.float32(-1e30)
     )
-    return BEST(self, type(children)(children.nodes, children.codes, dead), beams, level, in_trie_order)
+    return BEST(self, replace(children, log_probs=dead), beams, level, in_trie_order)
 
 
 def stand_still(self: Blocks, positions: ir.Value) -> Any:
