@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
 from model_export.embedder import write_embedder
 from model_export.errors import ExportError
 from model_export.graph import build_graph
+from model_export.graph_builder import OPSET
+from model_export.graph_files import GraphWriter
 from model_export.proof import Proof, prove, weights_of
 from model_export.session import Prompts
 from model_export.source import Source
@@ -32,7 +33,7 @@ COPIED = (
     "lexical.npz",
     "item_embeddings.npy",
 )
-PRECISION = "fp32"
+PRECISION, PROVIDER = "fp32", "CPUExecutionProvider"
 PROOF_QUERIES = 16
 PROOF_TITLES = 16
 BLOCK = 65_536  # items whose vectors are computed at once
@@ -44,14 +45,14 @@ class ProvenGraph:
 
     Attributes:
         beam_width: K.
-        model: the serialised ONNX model.
+        path: the ONNX file.
         n_nodes: size of the graph.
         proof: its figures.
         build_s, proof_s: how long both took.
     """
 
     beam_width: int
-    model: bytes
+    path: Path
     n_nodes: int
     proof: Proof
     build_s: float
@@ -60,7 +61,7 @@ class ProvenGraph:
     @property
     def file(self) -> str:
         """Its name in the bundle."""
-        return f"model_k{self.beam_width}_{PRECISION}.onnx"
+        return self.path.name
 
 
 def export_bundle(
@@ -82,11 +83,11 @@ def export_bundle(
         with written_whole(target, MANIFEST) as bundle:
             queries = source.queries(PROOF_QUERIES)
             prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
-            graphs = []
+            writer, graphs = GraphWriter(bundle, f"weights_{PRECISION}.bin"), []
             for beam_width in sorted(set(beam_widths)):
-                graphs.append(_prove_graph(source, beam_width, prompts))
+                graphs.append(_prove_graph(source, beam_width, prompts, writer))
                 on_graph(graphs[-1])
-            embedder_proof = _write_files(source, graphs, bundle)
+            embedder_proof = _write_files(source, bundle)
             manifest = _manifest(source, graphs, embedder_proof, name, _hashes(bundle))
             manifest.write(bundle)
     except OSError as error:
@@ -123,21 +124,19 @@ def item_vectors(decoder: Decoder, embeddings: NDArray[np.float32]) -> NDArray[n
     return vectors
 
 
-def _prove_graph(source: Source, beam_width: int, prompts: Prompts) -> ProvenGraph:
+def _prove_graph(source: Source, beam_width: int, prompts: Prompts, writer: GraphWriter) -> ProvenGraph:
     started = time.perf_counter()
     model = build_graph(source.decoder.config, weights_of(source.decoder), beam_width)
-    serialised: bytes = ir.to_proto(model).SerializeToString()
+    path = writer.write(model, f"model_k{beam_width}_{PRECISION}.onnx")
     built = time.perf_counter()
-    proof = prove(serialised, beam_width, source.decoder, source.dataset.sids, prompts)
+    proof = prove(path, beam_width, source.decoder, source.dataset.sids, prompts)
     proven = time.perf_counter()
-    return ProvenGraph(beam_width, serialised, len(model.graph), proof, built - started, proven - built)
+    return ProvenGraph(beam_width, path, len(model.graph), proof, built - started, proven - built)
 
 
-def _write_files(source: Source, graphs: list[ProvenGraph], bundle: Path) -> dict[str, float]:
-    """Write everything but the manifest; returns the figures of the embedder's proof."""
+def _write_files(source: Source, bundle: Path) -> dict[str, float]:
+    """Write everything but graphs and manifest; returns the figures of the embedder's proof."""
     data, dataset = source.dataset.path, source.dataset
-    for graph in graphs:
-        (bundle / graph.file).write_bytes(graph.model)
     for file in COPIED:
         if not (data / file).is_file():
             raise ExportError(f"{data / file} not found; run 'radsearch sids' again")
@@ -172,7 +171,7 @@ def _manifest(
             "proof": {graph.file: graph.proof.to_dict() for graph in graphs},
             "embedder_proof": embedder_proof,
         },
-        graphs=tuple(Graph(graph.file, graph.beam_width, PRECISION) for graph in graphs),
+        graphs=tuple(Graph(graph.file, graph.beam_width, PRECISION, OPSET, PROVIDER) for graph in graphs),
         files=files,
     )
 

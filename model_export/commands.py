@@ -86,7 +86,7 @@ def _print_source(source: Source, console: Console) -> None:
 def _print_graph(graph: ProvenGraph, console: Console) -> None:
     proof = graph.proof
     console.print(
-        f"[bold]{graph.file}[/bold]  {len(graph.model) / 1e6:.1f} MB, {graph.n_nodes} nodes, "
+        f"[bold]{graph.file}[/bold]  {graph.n_nodes} nodes, "
         f"built in {graph.build_s:.1f} s, proven in {graph.proof_s:.1f} s"
     )
     for finding, value in (

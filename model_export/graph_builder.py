@@ -52,7 +52,7 @@ class GraphBuilder:
     def weight(self, name: str, array: NDArray[np.float32]) -> ir.Value:
         """Keep an array in the graph under its name; the same name gives the same array again."""
         if name not in self._weights:
-            self._weights[name] = self._tape.initializer(ir.tensor(np.ascontiguousarray(array), name=name))
+            self._weights[name] = self._tape.initializer(ir.tensor(array, name=name))
         return self._weights[name]
 
     def int64(self, value: int | Sequence[int]) -> ir.Value:

@@ -5,6 +5,7 @@ gives the full ranking; a float64 beam search gives the K best of the full trie 
 """
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ TOLERANCE = 1e-4  # of a log-probability or a coordinate of a unit vector in flo
 Ranking = dict[Prefix, float]  # log-probability by SID, best first
 
 JUDGED_BY_REFERENCE = 4  # queries; float64 without caches is slow
+MULTIPLICATIONS = 3e11  # that the judges may take; seconds on a CPU
+FEWEST = 8  # SIDs that are judged per query, however large the decoder
+FLOAT64_COST = 4  # a float64 sequence in those of torch
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Proof:
         beams_against_reference: log-probabilities of the K best over the full trie.
         n_queries: judged by torch.
         n_reference_queries: judged by the two float64 judges.
-        n_ambiguous: those of them whose beams hang on a difference below the tolerance; the beam search does
-            not judge them.
+        n_unsearched: those of them that the float64 beam search does not judge: their beams hang on a
+            difference below the tolerance, or the decoder is too large for it.
         n_brute_force_sids: size of the small catalogue.
     """
 
@@ -50,7 +54,7 @@ class Proof:
     beams_against_reference: float
     n_queries: int
     n_reference_queries: int
-    n_ambiguous: int
+    n_unsearched: int
     n_brute_force_sids: int
 
     def to_dict(self) -> dict[str, float]:
@@ -58,11 +62,44 @@ class Proof:
         return asdict(self)
 
 
-def prove(graph: bytes, beam_width: int, decoder: Decoder, table: SidTable, prompts: Prompts) -> Proof:
+@dataclass(frozen=True)
+class Effort:
+    """How much the judges compute: everything where the decoder is small, samples where it is large.
+
+    Attributes:
+        n_queries: judged by torch.
+        n_sids: of each query's answer, judged by torch; spread over its ranks.
+        n_reference_queries: judged in float64.
+        n_brute_force_sids: size of the small catalogue.
+        searches: whether float64 searches the whole trie, too.
+    """
+
+    n_queries: int
+    n_sids: int
+    n_reference_queries: int
+    n_brute_force_sids: int
+    searches: bool
+
+    @classmethod
+    def of(cls, decoder: Decoder, prompts: Prompts, beam_width: int) -> "Effort":
+        """Fit the judges' work into ``MULTIPLICATIONS``."""
+        in_layers = sum(p.numel() for name, p in decoder.named_parameters() if name.startswith("layers."))
+        length = prompts.tokens.shape[1] + decoder.config.levels
+        sequences = max(FEWEST, int(MULTIPLICATIONS / (in_layers * length)))
+        n_sids = min(beam_width, sequences)
+        in_float64 = sequences // FLOAT64_COST
+        if in_float64 >= JUDGED_BY_REFERENCE * beam_width * decoder.config.levels:
+            reference = (JUDGED_BY_REFERENCE, beam_width, True)
+        else:
+            reference = (1, min(beam_width, max(FEWEST, in_float64)), False)
+        return cls(max(1, min(len(prompts), sequences // n_sids)), n_sids, *reference)
+
+
+def prove(graph: bytes | Path, beam_width: int, decoder: Decoder, table: SidTable, prompts: Prompts) -> Proof:
     """Hold a graph against its judges.
 
     Args:
-        graph: the serialised ONNX model, as it will be written.
+        graph: the ONNX file, as it lies in the bundle, or its bytes.
         beam_width: K.
         decoder: the torch decoder that the graph was built from.
         table: the SIDs that exist.
@@ -73,20 +110,22 @@ def prove(graph: bytes, beam_width: int, decoder: Decoder, table: SidTable, prom
     """
     session = GraphSession(graph, beam_width)
     reference = ReferenceDecoder(decoder.config, weights_of(decoder))
-    few = prompts[:JUDGED_BY_REFERENCE]
-    log_probs, query_vectors = _against_torch(session, decoder, table, prompts)
-    alone, filtered = _against_brute_force(session, reference, table, few)
-    beams = _against_reference(session, reference, table, few)
+    effort = Effort.of(decoder, prompts, beam_width)
+    many, few = prompts[: effort.n_queries], prompts[: effort.n_reference_queries]
+    small = _small_catalogue(table, effort.n_brute_force_sids)
+    log_probs, query_vectors = _against_torch(session, decoder, table, many, effort.n_sids)
+    alone, filtered = _against_brute_force(session, reference, table, few, small)
+    beams = _against_reference(session, reference, table, few) if effort.searches else []
     proof = Proof(
         log_probs_against_torch=log_probs,
         query_vectors_against_torch=query_vectors,
         ranking_against_brute_force=alone,
         filter_against_brute_force=filtered,
         beams_against_reference=float(np.max(beams, initial=0.0)),
-        n_queries=len(prompts),
+        n_queries=len(many),
         n_reference_queries=len(few),
-        n_ambiguous=len(few) - len(beams),
-        n_brute_force_sids=len(_small_catalogue(table, beam_width)),
+        n_unsearched=len(few) - len(beams),
+        n_brute_force_sids=len(small),
     )
     for figure, value in proof.to_dict().items():
         # NaN is not within the tolerance either.
@@ -159,23 +198,27 @@ def difference(found: Ranking, expected: Ranking) -> float:
 
 
 def _against_torch(
-    session: GraphSession, decoder: Decoder, table: SidTable, prompts: Prompts
+    session: GraphSession, decoder: Decoder, table: SidTable, prompts: Prompts, n_sids: int
 ) -> tuple[float, float]:
     answers = session.search(prompts, Trie.from_table(table))
     log_probs, query_vectors = [], []
     for row, prompt in enumerate(prompts.unpadded()):
         found = ranking(session, answers, row, table, min(session.beam_width, table.n_leaves))
-        scores, vector = score(decoder, prompt, np.asarray(list(found), dtype=np.int32))
-        log_probs.append(difference(found, dict(zip(found, scores.tolist(), strict=True))))
+        judged = {sid: found[sid] for sid in spread(list(found), n_sids)}
+        scores, vector = score(decoder, prompt, np.asarray(list(judged), dtype=np.int32))
+        log_probs.append(difference(judged, dict(zip(judged, scores.tolist(), strict=True))))
         query_vectors.append(np.abs(answers.query_vectors[row] - vector.numpy()).max())
     return float(np.max(log_probs)), float(np.max(query_vectors))
 
 
 def _against_brute_force(
-    session: GraphSession, reference: ReferenceDecoder, table: SidTable, prompts: Prompts
+    session: GraphSession,
+    reference: ReferenceDecoder,
+    table: SidTable,
+    prompts: Prompts,
+    leaves: NDArray[np.int64],
 ) -> tuple[float, float]:
     """Rank a small catalogue, once as the trie and once as a filter on the full one."""
-    leaves = _small_catalogue(table, session.beam_width)
     small = SidTable.from_item_codes(table.codes[leaves], table.codebook_sizes)
     trie, leaf_mask = Trie.from_table(table), np.zeros(table.n_leaves, dtype=bool)
     leaf_mask[leaves] = True
@@ -212,6 +255,11 @@ def _against_reference(
 def _small_catalogue(table: SidTable, size: int) -> NDArray[np.int64]:
     """At most ``size`` leaves, spread over the table."""
     return np.unique(np.linspace(0, table.n_leaves - 1, size).astype(np.int64))
+
+
+def spread(sids: list[Prefix], n: int) -> list[Prefix]:
+    """At most ``n`` of them, the first and the last among them."""
+    return [sids[place] for place in np.unique(np.linspace(0, len(sids) - 1, n).astype(np.int64))]
 
 
 def _tuples(sids: NDArray[np.int32]) -> list[Prefix]:

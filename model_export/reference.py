@@ -39,9 +39,8 @@ class ReferenceDecoder:
 
     def __init__(self, config: DecoderConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         self._config = config
-        self._weights = {
-            name.removesuffix(".weight"): array.astype(np.float64) for name, array in weights.items()
-        }
+        # Widened when used: two copies of a large decoder's weights in float64 would not fit.
+        self._weights = {name.removesuffix(".weight"): array for name, array in weights.items()}
 
     def next_log_probs(self, prompt: Prompt, prefixes: NDArray[np.integer]) -> Floats:
         """Log-probabilities of the code after each prefix.
@@ -66,7 +65,8 @@ class ReferenceDecoder:
     def query_vector(self, prompt: Prompt) -> Floats:
         """Unit query vector of a prompt, float64 [vector_dim]."""
         state = self._states(prompt, np.empty((1, 0), np.int64))[0, -1]
-        vector: Floats = self._weights["query_head"] @ state + self._weights["item_head"] @ prompt.embedding
+        embedding = prompt.embedding.astype(np.float64)
+        vector: Floats = self._weights["query_head"] @ state + self._weights["item_head"] @ embedding
         return vector / np.linalg.norm(vector)
 
     def _log_probs(self, states: Floats, level: int) -> Floats:
@@ -75,8 +75,8 @@ class ReferenceDecoder:
 
     def _states(self, prompt: Prompt, codes: NDArray[np.integer]) -> Floats:
         """Normed states over prompt and codes: [n, T + l, d_model]."""
-        tokens = self._weights["embed_tokens"][prompt.tokens]
-        tokens[-1] += self._weights["query_projection"] @ prompt.embedding
+        tokens = self._weights["embed_tokens"][prompt.tokens].astype(np.float64)
+        tokens[-1] += self._weights["query_projection"] @ prompt.embedding.astype(np.float64)
         parts = [np.broadcast_to(tokens, (len(codes), *tokens.shape))]
         for level in range(codes.shape[1]):
             parts.append(self._weights[f"code_embeddings.{level}"][codes[:, level]][:, None])

@@ -1,6 +1,7 @@
 """Running an exported graph over a trie with onnxruntime on the CPU, as the proof needs it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -66,16 +67,17 @@ class GraphSession:
     """One loaded graph.
 
     Args:
-        graph: the serialised ONNX model, byte for byte what is written.
+        graph: a serialised ONNX model, or the file it lies in.
         beam_width: K, for which it was built.
         threads: of onnxruntime; 0 takes all cores.
     """
 
-    def __init__(self, graph: bytes, beam_width: int, threads: int = 0) -> None:
+    def __init__(self, graph: bytes | Path, beam_width: int, threads: int = 0) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         self.beam_width = beam_width
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        source = str(graph) if isinstance(graph, Path) else graph
+        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
     def search(
         self,

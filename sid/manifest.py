@@ -9,7 +9,9 @@ from typing import Any
 
 from sid.errors import SidError
 
-FORMAT_VERSION = 2  # since 2 the graphs read the query's embedding, and lexical.npz is part of a bundle
+# Since 2 the graphs read the query's embedding, and lexical.npz is part of a bundle; since 3 graphs share a
+# file of weights and the manifest names their opset and provider.
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 FIELD_TYPES = {
     "name": str,
@@ -29,11 +31,21 @@ class BundleError(SidError):
 
 @dataclass(frozen=True)
 class Graph:
-    """One exported beam search; K and the precision are fixed at export."""
+    """One exported beam search.
+
+    Attributes:
+        file: its name in the bundle.
+        beam_width: K.
+        precision: of its weights and activations.
+        opset: version of the ONNX operators it is written in.
+        provider: the execution provider of onnxruntime it is made for.
+    """
 
     file: str
     beam_width: int
     precision: str
+    opset: int
+    provider: str
 
 
 @dataclass(frozen=True)

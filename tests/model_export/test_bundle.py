@@ -18,7 +18,7 @@ from model_export.graph import build_graph
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import RadsearchError, ResidualQuantizer, SidTable, Trie
-from sid.manifest import Manifest
+from sid.manifest import Graph, Manifest
 from sid.tfidf import TfidfEmbedder
 from training.model import DecoderConfig
 
@@ -42,6 +42,7 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
     assert set(manifest.files) >= {
         "model_k4_fp32.onnx",
         "model_k9_fp32.onnx",
+        "weights_fp32.bin",
         "tokenizer.json",
         "sids.npz",
         "quantizer.npz",
@@ -53,10 +54,10 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
         "item_head.npy",
         "embedder/embedder.json",
     }
-    assert [(graph.file, graph.beam_width, graph.precision) for graph in manifest.graphs] == [
-        ("model_k4_fp32.onnx", 4, "fp32"),
-        ("model_k9_fp32.onnx", 9, "fp32"),
-    ]
+    assert manifest.graphs == (
+        Graph("model_k4_fp32.onnx", 4, "fp32", 23, "CPUExecutionProvider"),
+        Graph("model_k9_fp32.onnx", 9, "fp32", 23, "CPUExecutionProvider"),
+    )
     assert manifest.name == "shop"
     assert manifest.created.endswith("+00:00")
     assert manifest.ordering == {"tau": 0.5, "prior": 0.25, "words": 0.125, "trigrams": 0.0, "embedding": 0.0}
@@ -70,7 +71,7 @@ def test_a_query_is_answered_from_the_bundle_alone(bundle: Path, source: Source)
     table = SidTable.load(bundle / "sids.npz")
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
     embeddings = TfidfEmbedder.load(bundle / "embedder").embed(["shoe red"])
-    session = GraphSession((bundle / "model_k9_fp32.onnx").read_bytes(), 9)
+    session = GraphSession(bundle / "model_k9_fp32.onnx", 9)
     answers = session.search(Prompts.encode(tokenizer, ["shoe red"], embeddings), Trie.from_table(table))
     np.testing.assert_array_equal(answers.sids[0], table.codes[answers.leaves[0]])
 

@@ -56,7 +56,7 @@ def test_a_right_graph_passes_with_figures(
     figures = proof.to_dict()
     assert all(0 <= value <= TOLERANCE for name, value in figures.items() if "_against_" in name)
     assert (proof.n_queries, proof.n_reference_queries, proof.n_brute_force_sids) == (8, 4, BEAM_WIDTH)
-    assert proof.n_ambiguous < proof.n_reference_queries
+    assert proof.n_unsearched < proof.n_reference_queries
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,14 @@ def test_a_mistake_in_the_graph_fails(
     monkeypatch.setattr(owner, method, mistake)
     with pytest.raises(ExportError):
         prove_weights(weights_of(decoder))
+
+
+def test_a_large_decoder_is_judged_by_samples(
+    decoder: Decoder, prove_weights: Callable[[Weights], Proof], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_export.proof.MULTIPLICATIONS", 1.0)
+    proof = prove_weights(weights_of(decoder))
+    assert (proof.n_queries, proof.n_reference_queries, proof.n_unsearched) == (1, 1, 1)
+    assert proof.n_brute_force_sids == 8
+    with pytest.raises(ExportError, match="failed its proof"):
+        prove_weights({name: array * np.float32(1.01) for name, array in weights_of(decoder).items()})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sid.manifest import FORMAT_VERSION, MANIFEST, BundleError, Graph, Manifest, sha256
 
+RUNTIME = {"opset": 23, "provider": "CPUExecutionProvider"}
 FILES = {"model_k8_fp32.onnx": b"graph", "sids.npz": b"sids", "embedder/embedder.json": b"{}"}
 
 
@@ -30,7 +31,7 @@ def write_bundle(path: Path) -> Path:
         config={"beam_widths": [8], "name": "Größe 42"},
         ordering={"tau": 0.5, "prior": 0.1, "words": 0.2},
         metrics={"NDCG@10": 0.8},
-        graphs=(Graph("model_k8_fp32.onnx", 8, "fp32"),),
+        graphs=(Graph("model_k8_fp32.onnx", 8, "fp32", 23, "CPUExecutionProvider"),),
         files={name: sha256(path / name) for name in FILES},
     ).write(path)
     return path
@@ -43,7 +44,7 @@ def edit(bundle: Path, **changes: Any) -> None:
 
 def test_what_was_written_is_read(bundle: Path) -> None:
     manifest = Manifest.read(bundle)
-    assert manifest.graphs == (Graph("model_k8_fp32.onnx", 8, "fp32"),)
+    assert manifest.graphs == (Graph("model_k8_fp32.onnx", 8, "fp32", 23, "CPUExecutionProvider"),)
     assert manifest.config["name"] == "Größe 42"
     copy = bundle.parent / "copy"
     copy.mkdir()
@@ -121,10 +122,10 @@ def test_a_cut_manifest_is_refused(tmp_path_factory: pytest.TempPathFactory, pos
         {"graphs": {}},
         {"graphs": [5]},
         {"graphs": [{"file": "model_k8_fp32.onnx", "beam_width": 8}]},
-        {"graphs": [{"file": "model_k8_fp32.onnx", "beam_width": "8", "precision": "fp32"}]},
-        {"graphs": [{"file": "model_k8_fp32.onnx", "beam_width": 0, "precision": "fp32"}]},
-        {"graphs": [{"file": "unhashed.onnx", "beam_width": 8, "precision": "fp32"}]},
-        {"graphs": [{"file": ["a"], "beam_width": 8, "precision": "fp32"}]},
+        {"graphs": [{"file": "model_k8_fp32.onnx", "beam_width": "8", "precision": "fp32", **RUNTIME}]},
+        {"graphs": [{"file": "model_k8_fp32.onnx", "beam_width": 0, "precision": "fp32", **RUNTIME}]},
+        {"graphs": [{"file": "unhashed.onnx", "beam_width": 8, "precision": "fp32", **RUNTIME}]},
+        {"graphs": [{"file": ["a"], "beam_width": 8, "precision": "fp32", **RUNTIME}]},
         {"name": None},
         {"config": []},
         {"ordering": 3},
@@ -159,6 +160,6 @@ def test_a_file_outside_of_the_bundle_is_never_read(bundle: Path, name: str) -> 
 
 
 def test_a_graph_outside_of_the_bundle_is_refused(bundle: Path) -> None:
-    edit(bundle, graphs=[{"file": "../model.onnx", "beam_width": 8, "precision": "fp32"}])
+    edit(bundle, graphs=[{"file": "../model.onnx", "beam_width": 8, "precision": "fp32", **RUNTIME}])
     with pytest.raises(BundleError, match="has no hash"):
         Manifest.read(bundle)
