@@ -13,6 +13,7 @@ from sid.ordering import (
 from sid.quantizer import ResidualQuantizer
 from sid.slots import chunk_slots
 from sid.table import SidTable
+from sid.texts import item_text
 from sid.tfidf import TfidfEmbedder
 from sid.trie import Trie
 
@@ -29,6 +30,7 @@ __all__ = [
     "TfidfEmbedder",
     "Trie",
     "best_first",
+    "item_text",
     "chunk_slots",
     "order_items",
 ]

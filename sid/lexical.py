@@ -1,9 +1,9 @@
 """BM25 over the items that a search retrieved, by words and by trigrams, with NumPy alone."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from sid.arrays import read_arrays
 from sid.errors import SidError
+from sid.growth import extended
 from sid.tfidf import words_of
 
 K1, B = 1.5, 0.75  # saturation of a term's frequency, and how far a text's length counts
 GRAM = 3
 FIELDS = 2  # words, trigrams
+MOST = np.iinfo(np.uint16).max  # a term more frequent in a text than that gains nothing by it
 
 
 def singulars_of(text: str) -> list[str]:
@@ -44,58 +46,138 @@ def trigrams_of(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class LexicalIndex:
-    """What BM25 gives each term of each item, laid out by item: a few items are scored at little cost.
-
-    The fields, words and trigrams, are weighed apart, each in Lucene's variant: a term w with frequency tf in
-    an item gets idf(w) · tf / (tf + k1 (1 − b + b · length / mean length)), where df items of n have w and
-    idf(w) = ln(1 + (n − df + ½) / (df + ½)).
+class _Totals:
+    """What BM25 knows of all texts together.
 
     Attributes:
-        words, trigrams: the vocabularies; trigrams are numbered on from the last word.
-        indptr: int64 [n_items + 1]; item ``i`` owns the entries ``indptr[i]:indptr[i + 1]``.
-        columns: int32 [n_entries], the term of each entry.
-        weights: float32 [n_entries].
+        n_texts: how many count.
+        n_with: int64 [n_columns], those of them that have a term.
+        lengths: int64 [2], terms in all of them, repeats included.
     """
 
-    words: tuple[str, ...]
-    trigrams: tuple[str, ...]
+    n_texts: int
+    n_with: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def idf(self) -> NDArray[np.float64]:
+        """float64 [n_columns]."""
+        weights: NDArray[np.float64] = np.log1p((self.n_texts - self.n_with + 0.5) / (self.n_with + 0.5))
+        return weights
+
+    def per_mean_length(self) -> NDArray[np.float64]:
+        """float64 [2], what a length is multiplied by to be relative to the mean."""
+        return self.n_texts / np.maximum(self.lengths, 1)
+
+
+@dataclass(frozen=True)
+class LexicalIndex:
+    """Terms and their frequencies, laid out by item: a few items are scored at little cost.
+
+    The fields, words and trigrams, are weighed apart, each by BM25 in Lucene's variant: a term w with
+    frequency tf in an item gets idf(w) · tf / (tf + k1 (1 − b + b · length / mean length)), where df items of
+    n have w and idf(w) = ln(1 + (n − df + ½) / (df + ½)). Weights are worked out for the entries that a query
+    asks for: of what is stored, nothing changes when items are added.
+
+    Attributes:
+        words, trigrams: column of each term. Words have the even ones, trigrams the odd ones, each in the
+            order in which they were first met, so that both vocabularies can grow.
+        indptr: int64 [n_items + 1]; item ``i`` owns the entries ``indptr[i]:indptr[i + 1]``.
+        columns: int32 [n_entries], the term of each entry.
+        frequencies: uint16 [n_entries], how often it stands in the item, ≥ 1.
+        lengths: int32 [n_items, 2], terms of each item by field, repeats included.
+        totals: of the items that count; those that others replaced do not.
+        idf: float32 [n_columns], from the totals.
+    """
+
+    words: Mapping[str, int]
+    trigrams: Mapping[str, int]
     indptr: NDArray[np.int64]
     columns: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    frequencies: NDArray[np.uint16]
+    lengths: NDArray[np.int32]
+    totals: _Totals
+    idf: NDArray[np.float32]
 
     @classmethod
     def from_texts(cls, texts: Sequence[str]) -> "LexicalIndex":
-        """Weigh the terms of all items."""
-        words, trigrams = _weigh(texts, singulars_of), _weigh(texts, trigrams_of)
-        lengths = words.lengths + trigrams.lengths
-        columns = np.concatenate([words.columns, trigrams.columns + len(words.terms)])
-        # Put each item's words and trigrams next to one another.
-        items = np.concatenate([np.repeat(np.arange(len(texts)), part.lengths) for part in (words, trigrams)])
-        order = np.argsort(items, kind="stable")
+        """Index the texts of all items."""
+        nothing = cls._of({}, {}, np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint16))
+        return nothing.append(texts)
+
+    @classmethod
+    def _of(
+        cls,
+        words: Mapping[str, int],
+        trigrams: Mapping[str, int],
+        indptr: NDArray[np.int64],
+        columns: NDArray[np.int32],
+        frequencies: NDArray[np.uint16],
+    ) -> "LexicalIndex":
+        """Count what follows from the entries; every item counts."""
+        lengths = _lengths(indptr, columns, frequencies)
+        n_with = np.bincount(columns, minlength=_n_columns(words, trigrams))
+        totals = _Totals(len(indptr) - 1, n_with, lengths.sum(axis=0, dtype=np.int64))
         return cls(
-            words=words.terms,
-            trigrams=trigrams.terms,
-            indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            columns=columns[order].astype(np.int32),
-            weights=np.concatenate([words.weights, trigrams.weights])[order],
+            words, trigrams, indptr, columns, frequencies, lengths, totals, totals.idf().astype(np.float32)
+        )
+
+    def append(self, texts: Sequence[str], replaced: NDArray[np.integer] | None = None) -> "LexicalIndex":
+        """Index more items, behind those that are there.
+
+        Scores are those of an index built from scratch over the texts that count. This index stays as it is.
+
+        Args:
+            texts: of the new items.
+            replaced: int [n], rows of items that no longer count, each at most once; their rows stay.
+        """
+        words, trigrams = dict(self.words), dict(self.trigrams)
+        columns, frequencies, sizes = array("i"), array("H"), []
+        for text in texts:
+            found = Counter(words.setdefault(word, 2 * len(words)) for word in singulars_of(text))
+            found.update(trigrams.setdefault(gram, 2 * len(trigrams) + 1) for gram in trigrams_of(text))
+            columns.extend(found.keys())
+            frequencies.extend(min(frequency, MOST) for frequency in found.values())
+            sizes.append(len(found))
+        ends = self.indptr[-1] + np.cumsum(sizes, dtype=np.int64)
+        new_columns = np.frombuffer(columns, dtype=np.int32)
+        new_frequencies = np.frombuffer(frequencies, dtype=np.uint16)
+        indptr = np.concatenate([self.indptr[-1:], ends]) - self.indptr[-1]
+        lengths = _lengths(indptr, new_columns, new_frequencies)
+
+        gone = np.empty(0, np.int64) if replaced is None else replaced
+        lost = self._columns_of(gone)
+        n_with = np.bincount(new_columns, minlength=_n_columns(words, trigrams))
+        n_with[: len(self.totals.n_with)] += self.totals.n_with
+        totals = _Totals(
+            self.totals.n_texts + len(texts) - len(gone),
+            n_with - np.bincount(lost, minlength=len(n_with)),
+            self.totals.lengths + lengths.sum(axis=0, dtype=np.int64) - self.lengths[gone].sum(axis=0),
+        )
+        return LexicalIndex(
+            words,
+            trigrams,
+            extended(self.indptr, ends),
+            extended(self.columns, new_columns),
+            extended(self.frequencies, new_frequencies),
+            extended(self.lengths, lengths),
+            totals,
+            totals.idf().astype(np.float32),
         )
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of items, with those that were replaced."""
         return len(self.indptr) - 1
 
     @property
-    def n_terms(self) -> int:
-        """Words and trigrams together."""
-        return len(self.words) + len(self.trigrams)
+    def n_columns(self) -> int:
+        """Columns that the terms are spread over; where words outnumber trigrams, some are empty."""
+        return len(self.idf)
 
     def query(self, text: str) -> NDArray[np.int32]:
-        """The terms of a query that some item has, each as often as it stands there: int32 [m]."""
-        words, trigrams = self._columns
-        known = [words[word] for word in singulars_of(text) if word in words]
-        known += [trigrams[gram] for gram in trigrams_of(text) if gram in trigrams]
+        """Columns of a query's terms that some item has, each as often as it stands there: int32 [m]."""
+        known = [self.words[word] for word in singulars_of(text) if word in self.words]
+        known += [self.trigrams[gram] for gram in trigrams_of(text) if gram in self.trigrams]
         return np.asarray(known, dtype=np.int32)
 
     def scores(self, query: NDArray[np.int32], items: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -110,24 +192,41 @@ class LexicalIndex:
         """
         if not len(query) or not len(items):
             return np.zeros((len(items), FIELDS), dtype=np.float32)
-        starts, stops = self.indptr[items], self.indptr[items + 1]
+        asked = np.zeros(self.n_columns, dtype=np.float32)
+        np.add.at(asked, query, self.idf[query])
         # Of the many entries only columns are read, slice by slice: an index of entries would be as long.
-        columns = np.concatenate(
-            [self.columns[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        )
-        is_asked = np.zeros(self.n_terms, dtype=bool)
-        is_asked[query] = True
-        hits = np.flatnonzero(is_asked[columns])
-        columns = columns[hits]
+        columns = self._columns_of(items)
+        gains = asked[columns]
+        hits = np.flatnonzero(gains)
+        starts, stops = self.indptr[items], self.indptr[items + 1]
         ends = np.cumsum(stops - starts)
         rows = np.searchsorted(ends, hits, side="right")
-        times = np.bincount(query, minlength=self.n_terms)[columns]
-        gains = times * self.weights[hits + (stops - ends)[rows]]
-        cells = FIELDS * rows + (columns >= len(self.words))
+        cells = FIELDS * rows + (columns[hits] & 1)
+        frequencies = self.frequencies[hits + (stops - ends)[rows]]
+        gains = gains[hits] * (frequencies / (frequencies + self._saturation(items).ravel()[cells]))
         return np.bincount(cells, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
 
+    def weights(self) -> NDArray[np.float32]:
+        """What BM25 gives each entry, float32 [n_entries]."""
+        rows = np.repeat(np.arange(self.n_items), np.diff(self.indptr))
+        saturation = self._saturation(np.arange(self.n_items))[rows, self.columns & 1]
+        weights: NDArray[np.float32] = self.frequencies / (self.frequencies + saturation)
+        return self.idf[self.columns] * weights
+
+    def _saturation(self, items: NDArray[np.integer]) -> NDArray[np.float32]:
+        """What stands beside tf in the denominator, float32 [n, 2]."""
+        relative_length = self.lengths[items] * self.totals.per_mean_length()
+        saturation: NDArray[np.float64] = K1 * (1 - B + B * relative_length)
+        return saturation.astype(np.float32)
+
+    def _columns_of(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The columns of some items' entries, item after item."""
+        starts, stops = self.indptr[items].tolist(), self.indptr[items + 1].tolist()
+        slices = [self.columns[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        return np.concatenate(slices) if slices else np.empty(0, np.int32)
+
     def save(self, path: Path) -> None:
-        """Write the index as an ``.npz``."""
+        """Write the index as an ``.npz``; read back, every item counts, those that were replaced, too."""
         words, trigrams = (
             np.frombuffer("\n".join(terms).encode(), dtype=np.uint8) for terms in (self.words, self.trigrams)
         )
@@ -137,7 +236,7 @@ class LexicalIndex:
             trigrams=trigrams,
             indptr=self.indptr,
             columns=self.columns,
-            weights=self.weights,
+            frequencies=self.frequencies,
         )
 
     @classmethod
@@ -149,66 +248,56 @@ class LexicalIndex:
         """
         arrays = read_arrays(path)
         try:
-            words, trigrams = (arrays[name].tobytes().decode() for name in ("words", "trigrams"))
-            index = cls(
-                tuple(words.split("\n")) if words else (),
-                tuple(trigrams.split("\n")) if trigrams else (),
-                arrays["indptr"],
-                arrays["columns"],
-                arrays["weights"],
+            words, trigrams = (
+                _numbered(arrays[name].tobytes().decode(), first)
+                for first, name in enumerate(("words", "trigrams"))
             )
-            index._check()
+            indptr, columns, frequencies = (arrays[name] for name in ("indptr", "columns", "frequencies"))
+            _check(words, trigrams, indptr, columns, frequencies)
+            return cls._of(words, trigrams, indptr, columns, frequencies)
         except (KeyError, ValueError) as error:
             raise SidError(
                 f"{path} holds no lexical index ({error}); write it with 'radsearch sids'"
             ) from error
-        return index
-
-    def _check(self) -> None:
-        n_entries = len(self.columns)
-        if len(self.weights) != n_entries or not len(self.indptr) or self.indptr[-1] != n_entries:
-            raise ValueError("its arrays do not fit each other")
-        if self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
-            raise ValueError("its items do not follow one another")
-        if sum(map(len, self._columns)) != self.n_terms:
-            raise ValueError("a term stands twice in its vocabulary")
-        if n_entries and not 0 <= self.columns.min() <= self.columns.max() < self.n_terms:
-            raise ValueError("an entry names a term outside the vocabulary")
-
-    @cached_property
-    def _columns(self) -> tuple[dict[str, int], dict[str, int]]:
-        n_words = len(self.words)
-        return (
-            {word: column for column, word in enumerate(self.words)},
-            {gram: n_words + column for column, gram in enumerate(self.trigrams)},
-        )
 
 
-@dataclass(frozen=True)
-class _Field:
-    """One field of an index, its entries by item."""
-
-    terms: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    columns: NDArray[np.int32]
-    weights: NDArray[np.float32]
+def _n_columns(words: Mapping[str, int], trigrams: Mapping[str, int]) -> int:
+    return FIELDS * max(len(words), len(trigrams))
 
 
-def _weigh(texts: Sequence[str], cut: Callable[[str], list[str]]) -> _Field:
-    numbers: dict[str, int] = {}
-    columns: list[int] = []
-    counts: list[int] = []
-    n_terms, n_entries = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
-    for row, text in enumerate(texts):
-        found = Counter(numbers.setdefault(term, len(numbers)) for term in cut(text))
-        columns.extend(found.keys())
-        counts.extend(found.values())
-        n_terms[row], n_entries[row] = found.total(), len(found)
-    term_of_entry = np.asarray(columns, dtype=np.int32)
-    frequency = np.asarray(counts, dtype=np.float64)
-    n_items_with = np.bincount(term_of_entry, minlength=len(numbers))
-    idf = np.log1p((len(texts) - n_items_with + 0.5) / (n_items_with + 0.5))
-    relative_length = n_terms / n_terms.mean() if n_terms.any() else n_terms
-    saturation = K1 * (1 - B + B * np.repeat(relative_length, n_entries))
-    weights = idf[term_of_entry] * frequency / (frequency + saturation)
-    return _Field(tuple(numbers), n_entries, term_of_entry, weights.astype(np.float32))
+def _lengths(
+    indptr: NDArray[np.int64], columns: NDArray[np.int32], frequencies: NDArray[np.uint16]
+) -> NDArray[np.int32]:
+    """Terms of each item by field, int32 [n_items, 2]."""
+    n_items = len(indptr) - 1
+    cells = FIELDS * np.repeat(np.arange(n_items), np.diff(indptr)) + (columns & 1)
+    return np.bincount(cells, frequencies, FIELDS * n_items).astype(np.int32).reshape(-1, FIELDS)
+
+
+def _numbered(terms: str, first: int) -> dict[str, int]:
+    """Column of each term, by its place in the file."""
+    listed = terms.split("\n") if terms else []
+    columns = {term: FIELDS * place + first for place, term in enumerate(listed)}
+    if len(columns) != len(listed):
+        raise ValueError("a term stands twice in its vocabulary")
+    return columns
+
+
+def _check(
+    words: Mapping[str, int],
+    trigrams: Mapping[str, int],
+    indptr: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    frequencies: NDArray[np.uint16],
+) -> None:
+    """Raise ValueError that says what would make scores silently wrong."""
+    n_entries = len(columns)
+    if len(frequencies) != n_entries or not len(indptr) or indptr[-1] != n_entries:
+        raise ValueError("its arrays do not fit each other")
+    if frequencies.dtype != np.uint16 or not frequencies.all():
+        raise ValueError("its frequencies are no counts")
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError("its items do not follow one another")
+    known = np.array([len(words), len(trigrams)])
+    if n_entries and (columns.min() < 0 or (columns // FIELDS >= known[columns & 1]).any()):
+        raise ValueError("an entry names a term outside the vocabulary")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -67,8 +68,40 @@ def test_what_is_saved_is_read_back(catalogue: list[str]) -> None:
         index.save(path)
         loaded = LexicalIndex.load(path)
     assert (loaded.words, loaded.trigrams) == (index.words, index.trigrams)
-    for name in ("indptr", "columns", "weights"):
+    for name in ("indptr", "columns", "frequencies", "lengths", "idf"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(index, name))
+    np.testing.assert_array_equal(loaded.weights(), index.weights())
+
+
+@given(texts, texts, texts, st.randoms())
+def test_what_is_appended_counts_like_what_was_there(
+    first: list[str], second: list[str], third: list[str], random: Any
+) -> None:
+    """The oracle: an index from scratch over the items that were not replaced."""
+    catalogue = first + second + third
+    index = LexicalIndex.from_texts(first)
+    before = index.weights()
+    grown = index.append(second)
+    replaced = [row for row in range(len(first + second)) if random.random() < 0.3]
+    whole = grown.append(third, np.array(replaced, dtype=np.int64))
+    kept = [row for row in range(len(catalogue)) if row not in replaced]
+    scratch = LexicalIndex.from_texts([catalogue[row] for row in kept])
+    for query in catalogue:
+        np.testing.assert_allclose(
+            whole.scores(whole.query(query), np.array(kept)),
+            scratch.scores(scratch.query(query), np.arange(len(kept))),
+            rtol=1e-6,
+            atol=1e-6,
+        )
+    np.testing.assert_array_equal(index.weights(), before)
+
+
+def test_two_indices_may_grow_from_one() -> None:
+    index = LexicalIndex.from_texts(["red drill"] * 8).append(["red"])
+    one, other = index.append(["blue saw"]), index.append(["green"])
+    for grown, text in ((one, "blue saw"), (other, "green")):
+        expected = LexicalIndex.from_texts([*["red drill"] * 8, "red", text])
+        np.testing.assert_array_equal(grown.weights(), expected.weights())
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -81,6 +114,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     index = LexicalIndex.from_texts(["red drill"])
     path = tmp_path / "lexical.npz"
-    replace(index, columns=index.columns + index.n_terms).save(path)
+    replace(index, columns=index.columns + index.n_columns).save(path)
     with pytest.raises(SidError, match="outside the vocabulary"):
         LexicalIndex.load(path)

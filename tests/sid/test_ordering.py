@@ -1,16 +1,33 @@
 """Items are ordered as plain Python would sort them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid import ItemFeatures, LexicalIndex, OrderingWeights, QueryFeatures, order_items
+from sid import ItemFeatures, OrderingWeights, QueryFeatures, order_items
 from sid.ordering import best_first
 
 # Halves add and multiply exactly in float32, so the oracle's scores are the same numbers; few of them, so
 # that there are ties.
 HALVES = st.integers(-2, 2).map(lambda halves: halves / 2)
-WORDS, TRIGRAMS = ("red", "lamp"), ("abc",)
+N_TERMS, N_WORDS = 3, 2
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Stands where a lexical index stands, whose weights would not add up exactly.
+
+    Attributes:
+        gains: float32 [n_items, N_TERMS], what each term gives each item; the first ones are words.
+    """
+
+    gains: np.ndarray
+
+    def scores(self, query: np.ndarray, items: np.ndarray) -> np.ndarray:
+        asked = self.gains[items] * np.bincount(query, minlength=N_TERMS)
+        return np.stack([asked[:, :N_WORDS].sum(axis=1), asked[:, N_WORDS:].sum(axis=1)], axis=1)
 
 
 @st.composite
@@ -23,10 +40,6 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
         values = draw(st.lists(HALVES, min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
         return np.array(values, dtype=np.float32).reshape(shape)
 
-    terms = [draw(st.sets(st.integers(0, 2))) for _ in range(n_items)]
-    columns = np.array([term for of_item in terms for term in sorted(of_item)], dtype=np.int32)
-    indptr = np.cumsum([0, *map(len, terms)])
-    lexical = LexicalIndex(WORDS, TRIGRAMS, indptr, columns, floats(len(columns)))
     return {
         "postings": [
             np.array([item for item in range(n_items) if owners[item] == beam], dtype=np.int32)
@@ -36,7 +49,12 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
         "query": QueryFeatures(
             floats(2), floats(2), np.array(draw(st.lists(st.integers(0, 2), max_size=3)), dtype=np.int32)
         ),
-        "catalogue": ItemFeatures(floats(n_items, 2), floats(n_items, 2), lexical, floats(n_items)),
+        "catalogue": ItemFeatures(
+            floats(n_items, 2),
+            floats(n_items, 2),
+            Gains(floats(n_items, N_TERMS)),  # type: ignore[arg-type]
+            floats(n_items),
+        ),
         "weights": OrderingWeights(*(draw(HALVES) for _ in range(5))),
         "k": draw(st.integers(0, 15)),
         "item_mask": draw(
@@ -45,14 +63,10 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-def bm25(lexical: LexicalIndex, item: int, asked: list[int]) -> tuple[float, float]:
-    """What the words and the trigrams of an item add up to, entry by entry."""
-    words = trigrams = 0.0
-    for entry in range(lexical.indptr[item], lexical.indptr[item + 1]):
-        column = int(lexical.columns[entry])
-        gain = asked.count(column) * float(lexical.weights[entry])
-        words, trigrams = (words + gain, trigrams) if column < len(WORDS) else (words, trigrams + gain)
-    return words, trigrams
+def bm25(gains: np.ndarray, asked: list[int]) -> tuple[float, float]:
+    """What the words and the trigrams of an item add up to."""
+    words = sum(float(gains[term]) for term in asked if term < N_WORDS)
+    return words, sum(float(gains[term]) for term in asked if term >= N_WORDS)
 
 
 @given(answers())
@@ -72,7 +86,7 @@ def test_order_equals_a_plain_sort(answer: dict) -> None:
                     (catalogue.embeddings[item], query.embedding),
                 )
             )
-            words, trigrams = bm25(catalogue.lexical, item, query.terms.tolist())
+            words, trigrams = bm25(catalogue.lexical.gains[item], query.terms.tolist())
             score = float(answer["log_probs"][beam])
             score += weights.tau * cosine + weights.prior * float(catalogue.prior[item])
             score += weights.words * words + weights.trigrams * trigrams + weights.embedding * of_embeddings

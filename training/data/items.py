@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sid import item_text
 from training.data.attributes import attribute_column, is_attribute, parse_text_column
 from training.data.errors import DataError
 from training.data.rejects import BadRow, Rejects
@@ -81,22 +82,15 @@ def item_texts(table: pa.Table) -> list[str]:
         table: as in ``items.parquet``.
 
     Returns:
-        Per item the title, then the values of its string and list<string> attributes, ordered by attribute
-        name so that the text does not depend on the order of columns.
+        Per item the title, then the values of its string and list<string> attributes, see
+        :func:`sid.item_text`.
     """
-    names = sorted(
+    names = [
         field.name
         for field in table.schema
         if _is_text(field.type) and field.name not in ("item_id", "title")
-    )
-    texts = []
-    for row in table.select(["title", *names]).to_pylist():
-        values = [row["title"]]
-        for name in names:
-            value = row[name]
-            values += value if isinstance(value, list) else [value] if value else []
-        texts.append(" ".join(values))
-    return texts
+    ]
+    return [item_text(row.pop("title"), row) for row in table.select(["title", *names]).to_pylist()]
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -62,10 +62,10 @@ class Teacher:
             int32 [n, DEPTH], item rows, best first; fewer columns where there are fewer items.
         """
         lexical, items = self.lexical, torch.from_numpy(self.item_embeddings).T
-        n_items, n_terms = lexical.n_items, lexical.n_terms
+        n_items, n_columns = lexical.n_items, lexical.n_columns
         depth = min(DEPTH, n_items)
         by_term = sp.csr_matrix(
-            (lexical.weights, lexical.columns, lexical.indptr), shape=(n_items, n_terms)
+            (lexical.weights(), lexical.columns, lexical.indptr), shape=(n_items, n_columns)
         ).T.tocsr()
         best = np.empty((len(queries), depth), dtype=np.int32)
         block = max(1, BLOCK_ELEMENTS // n_items)
@@ -74,8 +74,8 @@ class Teacher:
             terms = [lexical.query(query) for query in queries[rows]]
             indptr = np.cumsum([0, *map(len, terms)])
             columns = np.concatenate([np.empty(0, np.int32), *terms])
-            weights = np.where(columns < len(lexical.words), 1.0, TRIGRAMS).astype(np.float32)
-            asked = sp.csr_matrix((weights, columns, indptr), shape=(len(terms), n_terms))
+            weights = np.where(columns % 2 == 0, 1.0, TRIGRAMS).astype(np.float32)
+            asked = sp.csr_matrix((weights, columns, indptr), shape=(len(terms), n_columns))
             scores = torch.from_numpy((asked @ by_term).toarray())
             scores.addmm_(torch.from_numpy(embeddings[rows]), items, alpha=COSINE)
             best[rows] = scores.topk(depth, dim=1).indices.numpy()
