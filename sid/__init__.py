@@ -30,7 +30,7 @@ __all__ = [
     "TfidfEmbedder",
     "Trie",
     "best_first",
-    "item_text",
     "chunk_slots",
+    "item_text",
     "order_items",
 ]
