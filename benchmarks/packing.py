@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,6 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.attention import ATTENTIONS, use_attention
+from benchmarks.memory import peak_bytes, restart_peak
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report, in_turns, per_second, timed
@@ -216,10 +216,9 @@ def peak_memory(settings: PackingSettings, layout: Layout, device: str) -> dict[
         contender.train(sessions)
         peak = torch.cuda.max_memory_allocated()
     else:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew: man 5 proc
-        before = _resident_bytes("VmRSS")
+        before = restart_peak()
         contender.train(sessions)
-        peak = _resident_bytes("VmHWM")
+        peak = peak_bytes()
     return {"before_bytes": before, "step_bytes": peak - before}
 
 
@@ -304,8 +303,3 @@ def _print(result: dict[str, Any], console: Console) -> None:
 
 def _generator(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
-
-
-def _resident_bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -68,7 +68,7 @@ def brute_force(
 
 
 def _gaps(best: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differences between neighbours of falling scores [B, n]: [B, n − 1], infinite beside the unreachable."""
+    """Differences between neighbours of falling scores [B, n]: [B, n − 1], infinite by the unreachable."""
     better, worse = best[:, :-1], best[:, 1:]
     gaps = np.full(better.shape, np.inf)
     np.subtract(better, worse, out=gaps, where=np.isfinite(worse))

@@ -29,10 +29,10 @@ VOCAB_SIZE, EMBEDDING_DIM, LONGEST_PROMPT = 40, 6, 9
 # Later codebooks are smaller, so that a code of the wrong level does not pass unnoticed. Few SIDs, because
 # the more are ranked, the more of them are neighbours that float32 cannot tell apart.
 DECODERS: dict[tuple[int, ...], dict[str, int]] = {
-    (30,): {"n_layers": 1, "n_heads": 2, "n_kv_heads": 2},
-    (8, 5): {"n_layers": 2, "n_heads": 4, "n_kv_heads": 1},
-    (5, 3, 3): {"n_layers": 2, "n_heads": 4, "n_kv_heads": 2},
-    (4, 2, 3, 2): {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1},
+    (60,): {"n_layers": 1, "n_heads": 2, "n_kv_heads": 2},
+    (12, 7): {"n_layers": 2, "n_heads": 4, "n_kv_heads": 1},
+    (6, 5, 4): {"n_layers": 2, "n_heads": 4, "n_kv_heads": 2},
+    (5, 3, 4, 2): {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1},
 }
 
 

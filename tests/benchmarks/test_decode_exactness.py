@@ -147,7 +147,7 @@ def test_a_decoder_that_computes_something_else_is_found(monkeypatch: pytest.Mon
 )
 def test_the_brute_force_is_the_reference_search(seed: int, kind: str, beam_width: int) -> None:
     rng = np.random.default_rng(seed)
-    sizes = (5, 3, 3)
+    sizes = (6, 5, 4)
     reference = ReferenceDecoder(outspoken(sizes).config, weights_of(outspoken(sizes)))
     prompts = draw_prompts(2, rng).unpadded()
     catalogue = Catalogue.draw(kind, sizes, rng)
