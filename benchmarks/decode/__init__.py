@@ -1,0 +1,1 @@
+"""``radsearch bench decode``: speed, exactness, filters and scale of the search in the exported graph."""

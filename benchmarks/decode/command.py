@@ -1,0 +1,125 @@
+"""``radsearch bench decode``."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.decode import speed, trie_speed
+from benchmarks.decode.cell import Pace, torch_threads
+from benchmarks.decode.exactness import fuzz
+from benchmarks.decode.setup import Shape
+from benchmarks.decode.speed import CONTENDERS, SPEEDUPS, THREADS, DecodeError, SpeedSettings
+from benchmarks.decode.trie_speed import DENSE_LEVELS, TrieSettings
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
+from benchmarks.rounds import Report
+from training.distributed import joined_world
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What is measured.
+
+    Attributes:
+        speed: of whole searches.
+        trie: of the trie step alone.
+        exact_cases: random searches that are judged.
+    """
+
+    speed: SpeedSettings
+    trie: TrieSettings
+    exact_cases: int
+
+
+QUICK = DecodeSettings(
+    SpeedSettings(Pace(rounds=3, turn_s=0.3)),
+    TrieSettings(Pace(rounds=5, turn_s=0.04)),
+    exact_cases=2_000,
+)
+FULL = DecodeSettings(
+    SpeedSettings(
+        Pace(rounds=5, turn_s=0.5), (Shape(), Shape(d_model=128, n_layers=2), Shape(d_model=512, n_layers=8))
+    ),
+    TrieSettings(Pace(rounds=9, turn_s=0.1)),
+    exact_cases=20_000,
+)
+
+
+def measure(settings: DecodeSettings, seed: int, device: torch.device, report: Report) -> dict[str, Any]:
+    """Measure all parts; each part's figures stand beside its details.
+
+    Raises:
+        DecodeError: if the device is no CPU, or contenders disagree.
+    """
+    if device.type != "cpu":
+        raise DecodeError("searches are compared on the CPU; use --device cpu")
+    report("Exactness")
+    exactness = fuzz(settings.exact_cases, seed, report)
+    return {
+        **speed.measure(settings.speed, seed, device, report),
+        **trie_speed.measure(settings.trie, seed, device, report),
+        "exact_cases": exactness["exact_cases"],
+        "exact_failures": exactness["exact_failures"],
+        "exactness": exactness,
+    }
+
+
+def decode(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The main decoder only, in minutes; without it also two others.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, SIDs and prompts.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Measure the search in the exported graph, and judge its answers by brute force.
+
+    Beside it, in turns and with the same weights, SIDs and prompts: transformers' generate, the same search
+    in eager torch, and, for the trie step alone, STATIC.
+
+    Example: radsearch bench decode --quick --out benchmarks/results/decode.json
+    """
+    with (
+        joined_world(device) as world,
+        torch_threads(THREADS),
+        Console(stderr=True).status("") as status,
+    ):
+        figures = measure(QUICK if quick else FULL, seed, world.device, status.update)
+        result = record("decode", world.device, [seed], figures, ("onnxruntime", "transformers"))
+    deliver(result, out, as_json, _print)
+
+
+def _print(result: dict[str, Any], console: Console) -> None:
+    table = _table("decoder", "beams", "batch", *(f"{name}, ms" for name in CONTENDERS))
+    for row in result["decode"]:
+        table.add_row(row["shape"], str(row["beam_width"]), str(row["batch_size"]), *_times(row, CONTENDERS))
+    console.print(table)
+    for figure in SPEEDUPS:
+        if figure in result:
+            console.print(f"{figure}: {result[figure]:.2f}")
+    names = (speed.OURS, *DENSE_LEVELS)
+    table = _table("codes", "SIDs", "skew", "beams", "batch", *(f"{name}, ms" for name in names), "ratio")
+    for row in result["trie"]:
+        shape = (row["codebook"], row["n_sids"], row["skew"], row["beam_width"], row["batch_size"])
+        table.add_row(*map(str, shape), *_times(row, names), f"{row['ratio']:.2f}")
+    console.print(table)
+    for figure in ("trie_vs_static", "trie_vs_static_as_advised"):
+        console.print(f"{figure}: {result[figure]:.2f}")
+    console.print(f"exact: {result['exact_cases']:,} cases, {result['exact_failures']:,} failures")
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="dim")
+    for header in headers:
+        table.add_column(header, justify="right")
+    return table
+
+
+def _times(row: dict[str, Any], names: Iterable[str]) -> list[str]:
+    return [f"{row['milliseconds'][name]:,.2f}" if name in row["milliseconds"] else "" for name in names]

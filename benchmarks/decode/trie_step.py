@@ -1,0 +1,78 @@
+"""The graph's trie step alone: what ``build_graph`` adds to a decoder, with given logits in its place."""
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model_export.graph_builder import GraphBuilder, Output
+from model_export.graph_search import TrieSearch
+from sid import Trie, chunk_slots
+
+Logits = list[NDArray[np.float32]]
+
+
+class TrieStep:
+    """All levels of a search without a decoder.
+
+    Args:
+        levels: L.
+        beam_width: K.
+        threads: of onnxruntime.
+    """
+
+    def __init__(self, levels: int, beam_width: int, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = ort.InferenceSession(
+            trie_graph(levels, beam_width), options, providers=["CPUExecutionProvider"]
+        )
+
+    def search(
+        self, logits: Logits, trie: dict[str, NDArray[np.generic]]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Take all steps.
+
+        Args:
+            logits: of level 0 float32 [B, 1, V_0], of later levels [B, K, V_l].
+            trie: from :func:`trie_inputs`.
+
+        Returns:
+            SIDs int32 [B, K, L] and log-probabilities float32 [B, K], best first.
+        """
+        given = {f"logits_{level}": values for level, values in enumerate(logits)}
+        rows = {"filter_row": np.zeros(len(logits[0]), np.int32)}
+        sids, log_probs = self._session.run(["sids", "log_probs"], {**given, **rows, **trie})
+        return sids, log_probs
+
+
+def trie_inputs(trie: Trie) -> dict[str, NDArray[np.generic]]:
+    """The trie as the graph reads it, without a filter."""
+    return {
+        "trie_indptr": trie.indptr,
+        "trie_codes": trie.codes,
+        "alive": np.ones((1, trie.n_nodes), dtype=bool),
+        **chunk_slots(trie),
+    }
+
+
+def trie_graph(levels: int, beam_width: int) -> bytes:
+    """Write the search as an ONNX model; each level's logits are an input."""
+    g = GraphBuilder()
+    n_beams = [1, *[beam_width] * (levels - 1)]
+    logits = [
+        g.input(f"logits_{level}", ir.DataType.FLOAT, ["B", n, f"V_{level}"])
+        for level, n in enumerate(n_beams)
+    ]
+    search = TrieSearch.with_inputs(g, levels, beam_width)
+    beams = search.root()
+    for level, of_level in enumerate(logits):
+        children = search.children(beams, g.LogSoftmax(of_level, axis=-1), level)
+        beams = search.best(children, beams, level, in_trie_order=level < levels - 1).beams
+    sids, log_probs, _ = search.answer(beams)
+    outputs = {
+        "sids": Output(sids, ir.DataType.INT32, ["B", beam_width, levels]),
+        "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", beam_width]),
+    }
+    serialised: bytes = ir.to_proto(g.model("trie-step", outputs)).SerializeToString()
+    return serialised
