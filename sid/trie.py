@@ -75,12 +75,13 @@ class Trie:
             raise ValueError(f"leaf mask has shape {leaf_mask.shape}, expected ({self.n_leaves},)")
         alive = np.zeros(self.n_nodes, dtype=bool)
         alive[self.n_internal :] = leaf_mask
-        if self.n_leaves == 0:
-            return alive
         for first, last in reversed(self._levels()):
-            edges = slice(self.indptr[first], self.indptr[last])
-            offsets = self.indptr[first:last] - self.indptr[first]
-            alive[first:last] = np.logical_or.reduceat(alive[1:][edges], offsets)
+            edges = self.indptr[first : last + 1]
+            # living[e] counts the children alive before edge e: a node lives when the count grows over its
+            # edges. Several times as fast as a reduction per node, and nodes may be without children.
+            living = np.zeros(edges[-1] - edges[0] + 1, dtype=np.int32)
+            np.cumsum(alive[1:][edges[0] : edges[-1]], out=living[1:])
+            alive[first:last] = np.diff(living[edges - edges[0]]) > 0
         return alive
 
     def _levels(self) -> list[tuple[int, int]]:
