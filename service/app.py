@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -11,9 +11,11 @@ from fastapi import FastAPI
 
 from service import health, problems, routes, site
 from service.batcher import Batcher
+from service.epoch import Epoch
 from service.events import EventLog
 from service.experiments import Experiments
 from service.limits import Limits
+from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
 from service.readiness import Readiness
@@ -21,7 +23,7 @@ from service.retriever import Retriever
 from service.settings import ServiceSettings
 from service.state import Service
 from service.store import ItemStore
-from service.variants import Variant, epochs_of, load_variants
+from service.variants import load_variants
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         async with start(settings, metrics) as service:
             app.state.service = service
             readiness.open()
-            epochs = {name: variant.epoch.id for name, variant in service.variants.items()}
+            epochs = {name: service.catalogue.snapshot(name).epoch.id for name in service.variants}
             logger.info("ready", extra={"epochs": epochs})
             yield
             readiness.drain()
@@ -91,7 +93,8 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
             metrics=metrics,
         )
         stack.push_async_callback(store.close)
-        await store.start(epochs_of(variants))
+        catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, settings.filter_cache)
+        await store.start(catalogue.epochs)
         batcher = Batcher(
             max_batch=settings.max_batch,
             max_wait_s=settings.max_wait_ms / 1000,
@@ -100,21 +103,22 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
             metrics=metrics,
         )
         stack.push_async_callback(batcher.close)
-        limits = Limits.of(settings, variants)
-        retriever = Retriever(variants, experiments, batcher, store, events, limits, metrics)
+        limits = Limits.of(settings, variants, catalogue)
+        retriever = Retriever(variants, catalogue, experiments, batcher, store, events, limits, metrics)
         yield Service(
             variants=variants,
+            catalogue=catalogue,
             experiments=experiments,
             retriever=retriever,
             events=events,
             limits=limits,
-            examples=settings.examples or popular_titles(variants),
+            examples=settings.examples or popular_titles(catalogue.epochs[0]),
         )
 
 
-def popular_titles(variants: Mapping[str, Variant]) -> tuple[str, ...]:
+def popular_titles(epoch: Epoch) -> tuple[str, ...]:
     """Queries to try: how the titles of the most popular items begin."""
-    catalogue = next(iter(variants.values())).epoch.catalogue
-    best = np.argsort(-catalogue.popularity, kind="stable")[: 4 * N_EXAMPLES]
-    starts = (" ".join(item["title"].split()[:EXAMPLE_WORDS]).lower() for item in catalogue.items(best))
+    best = np.argsort(-epoch.prior, kind="stable")[: 4 * N_EXAMPLES]
+    items = epoch.catalogue.items(best)
+    starts = (" ".join(item["title"].split()[:EXAMPLE_WORDS]).lower() for item in items)
     return tuple(dict.fromkeys(starts))[:N_EXAMPLES]

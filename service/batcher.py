@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Beams, Engine
+from service.engine import Beams, BoundTrie, Engine
 from service.filters import FilterMask
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
@@ -24,12 +24,14 @@ class Prompt:
 
     Attributes:
         engine: of the variant.
+        trie: of the request's epoch, with what of it is on offer; a batch has one.
         graph_width: beam width of the graph to run.
         query: its text and tokens.
         filter: mask of the request's filter; None lets everything through.
     """
 
     engine: Engine
+    trie: BoundTrie
     graph_width: int
     query: Query
     filter: FilterMask | None
@@ -38,6 +40,7 @@ class Prompt:
         """Whether both can be in one batch."""
         return (
             self.engine is other.engine
+            and self.trie is other.trie
             and self.graph_width == other.graph_width
             and self._length_bucket == other._length_bucket
         )
@@ -215,4 +218,4 @@ def _search(prompts: list[Prompt]) -> Beams:
             rows[index] = filters.setdefault(prompt.filter, len(filters) + 1)
     first = prompts[0]
     queries = [prompt.query for prompt in prompts]
-    return first.engine.search(first.graph_width, queries, [each.alive for each in filters], rows)
+    return first.engine.search(first.trie, first.graph_width, queries, [each.alive for each in filters], rows)

@@ -1,11 +1,13 @@
 """The items of an epoch: what they are called, and their attributes as columns."""
 
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -24,19 +26,13 @@ class ItemPayload(TypedDict):
 
 
 class Catalogue:
-    """The rows of ``items.parquet``; the row number is the item row used everywhere.
+    """The rows of ``items.parquet`` and those added since; the row number is the item row used everywhere.
 
     Attributes:
         table: ``item_id``, ``title`` and the attributes.
-        popularity: float32 [n_items]; zeros where the file has none.
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.popularity: NDArray[np.float32] = (
-            table.column(POPULARITY).to_numpy().astype(np.float32)
-            if POPULARITY in table.column_names
-            else np.zeros(len(table), np.float32)
-        )
         self.table = table.drop_columns([POPULARITY]) if POPULARITY in table.column_names else table
 
     @classmethod
@@ -62,6 +58,22 @@ class Catalogue:
     def attributes(self) -> tuple[str, ...]:
         """Names of the attributes, in the order of the file."""
         return tuple(name for name in self.table.column_names if name not in (ITEM_ID, TITLE))
+
+    def rows_of(self, item_ids: Collection[str]) -> dict[str, int]:
+        """Row of each of some items, by item_id; those that are not here are left out.
+
+        An item that was replaced has several rows: the last one counts.
+        """
+        ids = self.table.column(ITEM_ID)
+        # A scan with a small set takes milliseconds per million items, and no index is kept in memory.
+        is_meant = pc.is_in(ids, value_set=pa.array(list(item_ids), ids.type))
+        rows = pc.indices_nonzero(is_meant)
+        return dict(zip(ids.take(rows).to_pylist(), rows.to_pylist(), strict=True))
+
+    def extended(self, rows: pa.Table) -> "Catalogue":
+        """The same items and more behind them, of the same schema."""
+        # One chunk per column: taking rows out of several would copy the column, for every answer.
+        return Catalogue(pa.concat_tables([self.table, rows]).combine_chunks())
 
     def column(self, attribute: str) -> pa.Array:
         """One attribute over all item rows."""

@@ -1,6 +1,7 @@
 """Beam search on the device: one onnxruntime session per exported beam width."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle
 from service.device import CUDA, choose_provider, load_graph
-from service.embedder import load_embedder
+from service.embedder import Embeddings, NoEmbedder, load_embedder
+from service.errors import ServiceError
 from service.tokenizer import Query
-from sid import Trie
-from sid.manifest import Graph
+from sid import Trie, chunk_slots
 
 OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 PAD = 0
+ITEMS_AT_ONCE = 64  # texts of items that are embedded together
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,26 @@ class Beams:
     query_embeddings: NDArray[np.float32]
 
 
-class Engine:
-    """The beam searches of one bundle over one epoch, and the embedder whose embeddings they read.
+@dataclass(frozen=True, eq=False)
+class BoundTrie:
+    """A trie that lies on the device; it stays there for as long as a search holds this.
 
-    The trie and the mask that lets everything through stay bound on the device; a request carries its query
-    and, where it filters, its own mask.
+    Attributes:
+        arrays: what every search reads, by input of the graph.
+        alive: bool [1, n_nodes], the nodes that a search without a filter may reach.
+        alive_on_device: the same.
+    """
+
+    arrays: Mapping[str, ort.OrtValue]
+    alive: NDArray[np.bool_]
+    alive_on_device: ort.OrtValue
+
+
+class Engine:
+    """The beam searches of one bundle, and the embedder whose embeddings they read.
+
+    Tries are bound to the device and given with each search: many epochs can be searched side by side. A
+    request carries its query and, where it filters, its own mask.
     """
 
     def __init__(self, bundle: Bundle, provider: Literal["auto", "cpu", "cuda"], intra_threads: int) -> None:
@@ -51,11 +68,11 @@ class Engine:
             BundleError: if one cannot be loaded.
             ServiceError: if CUDA is asked for and not to be had.
         """
-        self.n_nodes = bundle.epoch.trie.n_nodes
         self._provider = choose_provider(provider)
+        self._device = "cuda" if self._provider == CUDA else "cpu"
         self._embedder = load_embedder(bundle.path / "embedder", self._provider, intra_threads)
-        self._searches = {
-            graph.beam_width: _Search(bundle, graph, self._provider, intra_threads)
+        self._sessions = {
+            graph.beam_width: load_graph(bundle.graph_path(graph), self._provider, intra_threads)
             for graph in sorted(bundle.manifest.graphs, key=lambda graph: graph.beam_width)
         }
 
@@ -67,14 +84,46 @@ class Engine:
     @property
     def beam_widths(self) -> tuple[int, ...]:
         """Exported beam widths, ascending."""
-        return tuple(self._searches)
+        return tuple(self._sessions)
 
     def graph_width(self, beam_width: int) -> int:
         """Smallest exported beam width that holds ``beam_width`` beams, which is at most the largest."""
-        return next(width for width in self._searches if width >= beam_width)
+        return next(width for width in self._sessions if width >= beam_width)
+
+    def bind(self, trie: Trie, alive: NDArray[np.bool_]) -> BoundTrie:
+        """Bring a trie to the device.
+
+        Args:
+            trie: of an epoch.
+            alive: bool [n_nodes], the nodes that a search without a filter may reach.
+        """
+        arrays = {"trie_indptr": trie.indptr, "trie_codes": trie.codes, **chunk_slots(trie)}
+        on_device = {name: self._on_device(array) for name, array in arrays.items()}
+        return BoundTrie(on_device, alive[None], self._on_device(alive[None]))
+
+    def rebind(self, bound: BoundTrie, alive: NDArray[np.bool_]) -> BoundTrie:
+        """The same trie on the device with other nodes alive, bool [n_nodes]."""
+        return replace(bound, alive=alive[None], alive_on_device=self._on_device(alive[None]))
+
+    def embed_items(self, texts: Sequence[str]) -> Embeddings:
+        """Embed the texts of items, float32 [n, embedding_dim]; blocks.
+
+        Raises:
+            ServiceError: if the items' embeddings were made elsewhere.
+        """
+        if isinstance(self._embedder, NoEmbedder):
+            raise ServiceError(
+                "the items of this bundle were embedded elsewhere; embed the new ones there, too, "
+                "and load a bundle that holds them"
+            )
+        starts = range(0, len(texts), ITEMS_AT_ONCE)
+        return np.concatenate(
+            [self._embedder.embed(texts[start : start + ITEMS_AT_ONCE]) for start in starts]
+        )
 
     def search(
         self,
+        trie: BoundTrie,
         graph_width: int,
         queries: list[Query],
         masks: list[NDArray[np.bool_]],
@@ -83,6 +132,7 @@ class Engine:
         """Embed and decode a batch; blocks, releases the interpreter lock, any number of threads may run it.
 
         Args:
+            trie: that holds the SIDs to find.
             graph_width: one of ``beam_widths``.
             queries: B of them.
             masks: bool [n_nodes] each, the nodes that a filter leaves alive.
@@ -90,73 +140,29 @@ class Engine:
         """
         tokens, mask = pad_left([query.tokens for query in queries])
         embeddings = self._embedder.embed([query.text for query in queries])
-        feeds = {
-            "tokens": tokens,
-            "mask": mask,
-            "query_embedding": embeddings,
-            "filter_row": mask_of_query,
-        }
-        sids, log_probs, leaves, vectors = self._searches[graph_width].run(feeds, masks)
-        return Beams(sids, log_probs, leaves, vectors, embeddings)
-
-    def warm_up(self) -> None:
-        """Run the embedder and every graph once, so that no request pays for first-run allocations."""
-        for width in self.beam_widths:
-            self.search(width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
-
-
-class _Search:
-    """One exported graph with what stays bound to it."""
-
-    def __init__(self, bundle: Bundle, graph: Graph, provider: str, intra_threads: int) -> None:
-        self._session = load_graph(bundle.graph_path(graph), provider, intra_threads)
-        self._device = "cuda" if provider == CUDA else "cpu"
-        trie = bundle.epoch.trie
-        self._everything = np.ones((1, trie.n_nodes), dtype=bool)
-        arrays = {
-            "trie_indptr": trie.indptr,
-            "trie_codes": trie.codes,
-            **slots(trie, graph.beam_width),
-        }
-        self._bound = {name: self._on_device(array) for name, array in arrays.items()}
-        self._unfiltered = self._on_device(self._everything)
-
-    def run(self, feeds: dict[str, NDArray[Any]], masks: list[NDArray[np.bool_]]) -> list[NDArray[Any]]:
-        """Decode a batch.
-
-        Args:
-            feeds: what every batch brings anew, by input of the graph.
-            masks: bool [n_nodes] each, the filters behind the first one, which lets everything through.
-
-        Returns:
-            What ``OUTPUTS`` names.
-        """
-        binding = self._session.io_binding()
-        for name, value in self._bound.items():
+        binding = self._sessions[graph_width].io_binding()
+        for name, value in trie.arrays.items():
             binding.bind_ortvalue_input(name, value)
-        alive = self._on_device(np.vstack([self._everything, *masks])) if masks else self._unfiltered
+        alive = self._on_device(np.vstack([trie.alive, *masks])) if masks else trie.alive_on_device
         binding.bind_ortvalue_input("alive", alive)
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
+        binding.bind_cpu_input("tokens", tokens)
+        binding.bind_cpu_input("mask", mask)
+        binding.bind_cpu_input("query_embedding", embeddings)
+        binding.bind_cpu_input("filter_row", mask_of_query)
         for name in OUTPUTS:
             binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
-        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
-        return outputs
+        self._sessions[graph_width].run_with_iobinding(binding)
+        sids, log_probs, leaves, vectors = binding.copy_outputs_to_cpu()
+        return Beams(sids, log_probs, leaves, vectors, embeddings)
+
+    def warm_up(self, trie: BoundTrie) -> None:
+        """Run the embedder and every graph once, so that no request pays for first-run allocations."""
+        for width in self.beam_widths:
+            self.search(trie, width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
 
     def _on_device(self, array: NDArray[Any]) -> ort.OrtValue:
         """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
-
-
-def slots(trie: Trie, beam_width: int) -> dict[str, NDArray[np.int32]]:
-    """The inputs whose length tells the graph how many children of a node to look at, per level.
-
-    Level 0 has at least K, so that its best K can be taken. A shorter one would lose children silently.
-    """
-    widths = [max(1, width) for width in trie.widths]
-    widths[0] = max(beam_width, widths[0])
-    return {f"slots_{level}": np.arange(width, dtype=np.int32) for level, width in enumerate(widths)}
 
 
 def pad_left(prompts: list[tuple[int, ...]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

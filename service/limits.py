@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.columns import Column
+from service.live import LiveCatalogue
 from service.problems import InvalidRequestError
 from service.schemas import BatchRequest, Condition, SearchRequest
 from service.settings import ServiceSettings
@@ -25,7 +26,7 @@ class Limits:
     Attributes:
         max_query_chars, max_k, default_k, max_searches, timeout_ms, max_timeout_ms: as in the settings.
         max_beam_width: widest search that every variant has.
-        columns: attributes that every variant can filter, by name.
+        catalogue: knows the attributes that filters may name.
     """
 
     max_query_chars: int
@@ -35,12 +36,13 @@ class Limits:
     timeout_ms: int
     max_timeout_ms: int
     max_beam_width: int
-    columns: Mapping[str, type[Column]]
+    catalogue: LiveCatalogue
 
     @classmethod
-    def of(cls, settings: ServiceSettings, variants: Mapping[str, Variant]) -> "Limits":
+    def of(
+        cls, settings: ServiceSettings, variants: Mapping[str, Variant], catalogue: LiveCatalogue
+    ) -> "Limits":
         """Gather the limits of a service."""
-        first, *others = (variant.epoch.filters.columns for variant in variants.values())
         return cls(
             max_query_chars=settings.max_query_chars,
             max_k=settings.max_k,
@@ -49,12 +51,13 @@ class Limits:
             timeout_ms=settings.timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
             max_beam_width=min(variant.engine.beam_widths[-1] for variant in variants.values()),
-            columns={
-                name: column
-                for name, column in first.items()
-                if all(other.get(name) is column for other in others)
-            },
+            catalogue=catalogue,
         )
+
+    @property
+    def columns(self) -> Mapping[str, type[Column]]:
+        """Attributes that every variant can filter, by name."""
+        return self.catalogue.columns
 
     def check_search(self, request: SearchRequest, pointer: str = "") -> None:
         """Refuse a search that cannot be answered or asks for too much.
@@ -99,9 +102,10 @@ class Limits:
             self.check_search(search, f"/searches/{index}")
 
     def _check_condition(self, name: str, condition: Condition, pointer: str) -> None:
-        if name not in self.columns:
-            known = ", ".join(self.columns) or "none"
+        columns = self.columns
+        if name not in columns:
+            known = ", ".join(columns) or "none"
             raise InvalidRequestError(pointer, f"no attribute of this catalogue; known: {known}")
-        column = self.columns[name]
+        column = columns[name]
         if not column.accepts(condition):
             raise InvalidRequestError(pointer, f"does not fit; the attribute holds {column.kind}")

@@ -8,7 +8,7 @@ large one spreads over the nodes of a cluster.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import orjson
@@ -69,11 +69,15 @@ class RedisEpochs:
             await self._store(epoch, "items", await asyncio.to_thread(_encode_items, epoch, rows))
         await self._writer.set(self._key(epoch, "complete"), b"1", ex=self.ttl_s)
 
-    async def keep(self, epoch: Epoch) -> None:
-        """Put off an epoch's expiry."""
+    def keys(self, epoch: Epoch) -> list[str]:
+        """All keys of an epoch."""
+        return [*self._sizes(epoch), self._key(epoch, "complete")]
+
+    async def expire(self, keys: Iterable[str], after_s: int) -> None:
+        """Let the keys of epochs expire some time from now, sooner or later than they would."""
         async with self._writer.pipeline(transaction=False) as pipeline:
-            for key in [*self._sizes(epoch), self._key(epoch, "complete")]:
-                pipeline.expire(key, self.ttl_s)
+            for key in keys:
+                pipeline.expire(key, after_s)
             await pipeline.execute()
 
     async def postings(self, epoch: Epoch, leaves: Rows, sids: NDArray[np.int32]) -> list[Rows]:

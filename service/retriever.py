@@ -13,9 +13,11 @@ from service.events import EventLog
 from service.experiments import Assignment, Caller, Experiments
 from service.filters import FilterMask
 from service.limits import Limits
+from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
 from service.schemas import Item, SearchRequest, SearchResponse, Timings
+from service.snapshot import Snapshot
 from service.store import ItemStore
 from service.tokenizer import Query
 from service.variants import Variant
@@ -47,6 +49,7 @@ class Retriever:
     def __init__(
         self,
         variants: Mapping[str, Variant],
+        catalogue: LiveCatalogue,
         experiments: Experiments,
         batcher: Batcher,
         store: ItemStore,
@@ -55,6 +58,7 @@ class Retriever:
         metrics: Metrics,
     ) -> None:
         self._variants = variants
+        self._catalogue = catalogue
         self._experiments = experiments
         self._batcher = batcher
         self._store = store
@@ -103,6 +107,7 @@ class Retriever:
         clock = time.perf_counter  # uvloop's clock counts whole milliseconds
         started = clock()
         variant = self._variants[assignment.variant]
+        snapshot = self._catalogue.snapshot(variant.name)  # the one that this search lives in
         k = request.k or self._limits.default_k
         beam_width = request.beam_width or variant.engine.beam_widths[-1]
 
@@ -110,29 +115,29 @@ class Retriever:
         if query is None:
             raise InvalidRequestError("/query", "has no visible character")
         tokenized = clock()
-        mask = await variant.epoch.filters.mask(request.filters) if request.filters else None
-        prompt = Prompt(variant.engine, variant.engine.graph_width(beam_width), query, mask)
+        mask = await snapshot.filters.mask(request.filters) if request.filters else None
+        left = mask or snapshot.filters.everything
+        prompt = Prompt(variant.engine, snapshot.trie, variant.engine.graph_width(beam_width), query, mask)
         decoded = await self._batcher.decode(prompt, deadline)
         beams = _Beams.best(decoded, beam_width)
         decoding_ended = clock()
-        items, from_redis = await self._items(variant, query, decoded, beams, mask, k)
+        items, is_degraded = await self._items(variant, snapshot, query, decoded, beams, left, k)
         ended = clock()
 
         self._metrics.stage("tokenize").observe(tokenized - started)
         self._metrics.stage("items").observe(ended - decoding_ended)
         self._metrics.stage("total").observe(ended - started)
         self._metrics.fill.observe(len(items) / k)
-        n_leaves = variant.epoch.table.n_leaves if mask is None else mask.n_leaves
         return SearchResponse(
             request_id=request_id,
             items=items,
             requested=k,
             returned=len(items),
-            exhausted=len(items) < k and len(beams.leaves) == n_leaves,
-            degraded=[] if from_redis else ["redis"],
+            exhausted=len(items) < k and len(beams.leaves) == left.n_leaves,
+            degraded=["redis"] if is_degraded else [],
             variant=variant.name,
             model=variant.bundle.manifest.name,
-            epoch=variant.epoch.id,
+            epoch=snapshot.epoch.id,
             timings_ms=Timings(
                 tokenize=_ms(tokenized - started),
                 queue=_ms(decoded.queue_s),
@@ -143,31 +148,36 @@ class Retriever:
         )
 
     async def _items(
-        self, variant: Variant, query: Query, decoded: Decoded, beams: _Beams, mask: FilterMask | None, k: int
+        self,
+        variant: Variant,
+        snapshot: Snapshot,
+        query: Query,
+        decoded: Decoded,
+        beams: _Beams,
+        left: FilterMask,
+        k: int,
     ) -> tuple[list[Item], bool]:
-        """Best k items of the beams' SIDs, and whether Redis gave all of what is said about them."""
-        bundle = variant.bundle
+        """Best k items of the beams' SIDs, and whether Redis should have told of them and was away."""
         if not len(beams.leaves):
-            return [], True
-        postings = await self._store.postings(variant.epoch, beams.leaves, beams.sids)
+            return [], False
+        postings = await self._store.postings(snapshot.epoch, beams.leaves, beams.sids)
+        terms = snapshot.features.lexical.query(query.text)
         ranked = order_items(
             postings.value,
             beams.log_probs,
-            QueryFeatures(
-                decoded.query_vector, decoded.query_embedding, bundle.features.lexical.query(query.text)
-            ),
-            bundle.features,
-            bundle.ordering,
+            QueryFeatures(decoded.query_vector, decoded.query_embedding, terms),
+            snapshot.features,
+            variant.bundle.ordering,
             k,
-            mask.items if mask is not None else None,
+            left.items,
         )
-        payloads = await self._store.items(variant.epoch, ranked.items)
+        payloads = await self._store.items(snapshot.epoch, ranked.items)
         sids = beams.sids[ranked.beams].tolist()
         items = [
             Item(score=score, sid=sid, **payload)
             for score, sid, payload in zip(ranked.scores.tolist(), sids, payloads.value, strict=True)
         ]
-        return items, postings.from_redis and payloads.from_redis
+        return items, postings.is_degraded or payloads.is_degraded
 
     def _expose(
         self, request: SearchRequest, caller: Caller, assignment: Assignment, answer: SearchResponse

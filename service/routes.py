@@ -22,6 +22,7 @@ from service.schemas import (
     SearchRequest,
     SearchResponse,
 )
+from service.snapshot import Snapshot
 from service.state import Service
 from service.variants import Variant
 
@@ -136,7 +137,10 @@ async def add_event(
 async def models(service: ServiceDep) -> ModelsResponse:
     """Tell what is served."""
     return ModelsResponse(
-        models=[_describe(variant) for variant in service.variants.values()], examples=list(service.examples)
+        models=[
+            _describe(variant, service.catalogue.snapshot(name)) for name, variant in service.variants.items()
+        ],
+        examples=list(service.examples),
     )
 
 
@@ -167,22 +171,22 @@ async def _answer_or_problem(
         return error_document(error, request_id)
 
 
-def _describe(variant: Variant) -> Model:
-    manifest, epoch = variant.bundle.manifest, variant.epoch
+def _describe(variant: Variant, snapshot: Snapshot) -> Model:
+    manifest, epoch = variant.bundle.manifest, snapshot.epoch
     return Model(
         variant=variant.name,
         model=manifest.name,
         created=manifest.created,
         revision=manifest.revision,
         epoch=epoch.id,
-        items=len(epoch.catalogue),
-        sids=epoch.table.n_leaves,
+        items=snapshot.filters.n_listed,
+        sids=snapshot.filters.everything.n_leaves,
         codebook_sizes=list(epoch.table.codebook_sizes),
         beam_widths=list(variant.engine.beam_widths),
         provider=variant.engine.provider,
         ordering=manifest.ordering,
         metrics=manifest.metrics,
         attributes=[
-            Attribute(name=name, holds=column.kind) for name, column in epoch.filters.columns.items()
+            Attribute(name=name, holds=column.kind) for name, column in snapshot.filters.columns.items()
         ],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service.events import EventLog
 from service.experiments import Experiments
 from service.limits import Limits
+from service.live import LiveCatalogue
 from service.retriever import Retriever
 from service.variants import Variant
 
@@ -15,6 +16,7 @@ class Service:
     """Everything that is loaded; lives in ``app.state.service`` from start to stop."""
 
     variants: Mapping[str, Variant]
+    catalogue: LiveCatalogue
     experiments: Experiments
     retriever: Retriever
     events: EventLog

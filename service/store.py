@@ -1,4 +1,4 @@
-"""From SIDs to items: Redis answers, and the bundle's own copy while Redis is away."""
+"""From SIDs to items: Redis answers, and the process's own copy where that has not the epoch or is away."""
 
 import asyncio
 import logging
@@ -25,6 +25,8 @@ CONNECTIONS = 64
 WRITE_TIMEOUT_S = 5.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 KEEPS_PER_TTL = 4  # how often an epoch's expiry is put off within its time to live
+SETTLE_S = 2.0  # a new epoch is written after this time, unless the next one has come
+GRACE_S = 3600  # how long an epoch outlives the last service that says it is superseded
 # OSError: redis-py lets some socket errors through as they are.
 FAULTS = (RedisError, IncompleteEpochError, OSError)
 
@@ -36,25 +38,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found(Generic[Answer]):
-    """What was looked up, and whether Redis gave it."""
+    """What was looked up, and whether it came from the process's own copy because Redis is away."""
 
     value: Answer
-    from_redis: bool
+    is_degraded: bool
 
 
 class ItemStore:
     """Looks up postings and payloads; a lookup never fails.
 
-    The circuit is closed while ``_repair`` is None. A fault opens it: the bundle's copy answers at once,
-    and a task tries, in growing intervals, to bring Redis back with every epoch complete.
+    The circuit is closed while ``_repair`` is None. A fault opens it: the process's own copy answers at once,
+    and a task tries, in growing intervals, to bring Redis back with every epoch complete. The own copy also
+    answers for an epoch that is new, until a task has written it to Redis.
     """
 
     def __init__(self, redis: RedisEpochs, server: EmbeddedValkey | None, metrics: Metrics) -> None:
         self._redis = redis
         self._server = server
         self._metrics = metrics
-        self._epochs: Collection[Epoch] = ()
+        self._served: dict[str, Epoch] = {}
+        self._complete: set[str] = set()  # ids of epochs that are whole in Redis
+        self._superseded: dict[str, list[str]] = {}  # keys by id of epochs that may go
         self._repair: asyncio.Task[None] | None = None
+        self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @classmethod
@@ -89,7 +95,7 @@ class ItemStore:
         Raises:
             ServiceError: if the server is not reachable.
         """
-        self._epochs = epochs
+        self._served = {epoch.id: epoch for epoch in epochs}
         try:
             await self._restore()
         except FAULTS as error:
@@ -97,11 +103,23 @@ class ItemStore:
                 f"no Redis at REDIS_URL ({error}); start it, or unset REDIS_URL to use the embedded Valkey"
             ) from error
         self._metrics.redis_up.set(1)
-        self._keeper = asyncio.create_task(self._keep(self._redis.ttl_s / KEEPS_PER_TTL))
+        self._keeper = asyncio.create_task(self._keep(min(self._redis.ttl_s, GRACE_S) / KEEPS_PER_TTL))
+
+    def serve(self, epochs: Collection[Epoch]) -> None:
+        """Say which epochs are served from now on; new ones are written to Redis soon, in the background."""
+        before, self._served = self._served, {epoch.id: epoch for epoch in epochs}
+        if before.keys() == self._served.keys():
+            return
+        self._complete &= self._served.keys()
+        # Keys, not epochs: their memory shall go with the last search.
+        gone = {name: self._redis.keys(epoch) for name, epoch in before.items()} | self._superseded
+        self._superseded = {name: keys for name, keys in gone.items() if name not in self._served}
+        if self._repair is None:  # else it looks after the new ones, too
+            self._fill_soon()
 
     async def close(self) -> None:
         """Stop background work, close connections, stop the embedded server."""
-        tasks = [task for task in (self._repair, self._keeper) if task is not None]
+        tasks = [task for task in (self._repair, self._keeper, self._filler) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -118,30 +136,34 @@ class ItemStore:
             sids: int32 [n, L], of the same leaves.
         """
         return await self._ask(
+            epoch,
             lambda: self._redis.postings(epoch, leaves, sids),
             lambda: [epoch.table.posting(leaf) for leaf in leaves.tolist()],
         )
 
     async def items(self, epoch: Epoch, rows: Rows) -> Found[list[ItemPayload]]:
         """Payload of each item row, int32 [n]."""
-        return await self._ask(lambda: self._redis.items(epoch, rows), lambda: epoch.catalogue.items(rows))
+        return await self._ask(
+            epoch, lambda: self._redis.items(epoch, rows), lambda: epoch.catalogue.items(rows)
+        )
 
     async def _ask(
-        self, redis: Callable[[], Awaitable[Answer]], own_copy: Callable[[], Answer]
+        self, epoch: Epoch, redis: Callable[[], Awaitable[Answer]], own_copy: Callable[[], Answer]
     ) -> Found[Answer]:
-        if self._repair is None:
+        if epoch.id in self._complete:
             try:
-                return Found(await redis(), from_redis=True)
+                return Found(await redis(), is_degraded=False)
             except FAULTS as error:
                 self._open(error)
-        return Found(own_copy(), from_redis=False)
+        return Found(own_copy(), is_degraded=self._repair is not None)
 
     def _open(self, error: Exception) -> None:
         """Ask Redis no more until it is repaired."""
         self._metrics.redis_faults.inc()
         self._metrics.redis_up.set(0)
+        self._complete.clear()
         if self._repair is None:  # else another search met the fault first
-            logger.warning("redis is away, the bundle's copy answers", extra={"error": str(error)})
+            logger.warning("redis is away, the own copy answers", extra={"error": str(error)})
             self._repair = asyncio.create_task(self._close_circuit(), context=Context())  # of no request
 
     async def _close_circuit(self) -> None:
@@ -158,14 +180,36 @@ class ItemStore:
         logger.info("redis is back")
         self._metrics.redis_up.set(1)
         self._repair = None
+        self._fill_soon()
+
+    def _fill_soon(self) -> None:
+        """Write what Redis lacks, from the start: what is written now may be served no more."""
+        if self._filler is not None:
+            self._filler.cancel()
+        self._filler = asyncio.create_task(self._fill(), context=Context())  # of no request
+
+    async def _fill(self) -> None:
+        await asyncio.sleep(SETTLE_S)
+        try:
+            await self._restore()
+            for name, keys in list(self._superseded.items()):
+                await self._redis.expire(keys, min(self._redis.ttl_s, GRACE_S))
+                self._superseded.pop(name, None)
+        except FAULTS as error:
+            self._open(error)
 
     async def _restore(self) -> None:
         """Have a running server with every epoch complete in it."""
         if self._server is not None:
             await asyncio.to_thread(self._server.ensure_running)
-        for epoch in self._epochs:
-            if not await self._redis.is_complete(epoch):
+        while missing := self._served.keys() - self._complete:
+            epoch = self._served[min(missing)]
+            if await self._redis.is_complete(epoch):
+                await self._redis.expire(self._redis.keys(epoch), self._redis.ttl_s)
+            else:
                 await self._redis.write(epoch)
+            if epoch.id in self._served:
+                self._complete.add(epoch.id)
 
     async def _keep(self, every_s: float) -> None:
         """Put off the epochs' expiry for as long as they are served."""
@@ -173,8 +217,8 @@ class ItemStore:
             await asyncio.sleep(every_s)
             if self._repair is None:
                 try:
-                    for epoch in self._epochs:
-                        await self._redis.keep(epoch)
+                    for epoch in list(self._served.values()):
+                        await self._redis.expire(self._redis.keys(epoch), self._redis.ttl_s)
                 except FAULTS as error:
                     self._open(error)
 
@@ -187,6 +231,6 @@ def _client(url: str, timeout_s: float) -> Redis:
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),  # the bundle's copy answers sooner than a second attempt
+        retry=Retry(NoBackoff(), 0),  # the own copy answers sooner than a second attempt
     )
     return Redis.from_pool(pool)

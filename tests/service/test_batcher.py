@@ -29,6 +29,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.batches: list[list[Tokens]] = []
+        self.tries: list[object] = []
         self.masks: list[tuple[int, list[int]]] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -38,9 +39,12 @@ class Recorder:
         """Of all batches."""
         return [prompt for batch in self.batches for prompt in batch]
 
-    def search(self, graph_width: int, queries: list[Query], masks: list[Any], rows: Any) -> Beams:
+    def search(
+        self, trie: object, graph_width: int, queries: list[Query], masks: list[Any], rows: Any
+    ) -> Beams:
         prompts = [query.tokens for query in queries]
         self.batches.append(prompts)
+        self.tries.append(trie)
         self.masks.append((len(masks), rows.tolist()))
         self.busy.release()
         self.may_answer.wait()
@@ -65,9 +69,14 @@ async def batching(**limits: Any) -> AsyncIterator[tuple[Batcher, Recorder, Metr
 
 
 def prompt(
-    recorder: Recorder, *tokens: int, text: str = "", width: int = 2, mask: FilterMask | None = None
+    recorder: Recorder,
+    *tokens: int,
+    text: str = "",
+    width: int = 2,
+    mask: FilterMask | None = None,
+    trie: str = "epoch",
 ) -> Prompt:
-    return Prompt(recorder, width, Query(text, tokens), mask)  # type: ignore[arg-type]
+    return Prompt(recorder, trie, width, Query(text, tokens), mask)  # type: ignore[arg-type]
 
 
 def soon(seconds: float = 60.0) -> float:
@@ -118,12 +127,13 @@ async def test_only_prompts_that_fit_share_a_batch() -> None:
             prompt(recorder, *long),
             prompt(recorder, *short, width=4),
             prompt(other, *short),
+            prompt(recorder, *short, trie="the next epoch"),
             prompt(recorder, 7, 8),
         ]
         decoded = await asyncio.gather(*(batcher.decode(each, soon()) for each in prompts))
-    assert sorted(recorder.batches) == sorted([[short, (7, 8)], [long], [short]])
+    assert sorted(recorder.batches) == sorted([[short, (7, 8)], [long], [short], [short]])
     assert other.batches == [[short]]
-    assert [len(each.leaves) for each in decoded] == [2, 2, 4, 2, 2]
+    assert [len(each.leaves) for each in decoded] == [2, 2, 4, 2, 2, 2]
 
 
 async def test_equal_prompts_in_flight_are_decoded_once() -> None:
@@ -138,6 +148,20 @@ async def test_equal_prompts_in_flight_are_decoded_once() -> None:
         assert metrics.registry.get_sample_value("radsearch_coalesced_total") == 10
         await batcher.decode(prompt(recorder, 5), soon())
         assert recorder.batches[2:] == [[(5,)]], "what is no longer in flight is decoded anew"
+
+
+async def test_equal_prompts_of_two_epochs_are_decoded_apart() -> None:
+    async with batching(max_batch=8) as (batcher, recorder, _):
+        running = await occupy(batcher, recorder)
+        epochs = ["old", "new", "old", "new"]
+        both = [
+            asyncio.create_task(batcher.decode(prompt(recorder, 5, trie=each), soon())) for each in epochs
+        ]
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(running, *both)
+    assert recorder.batches == [[(99,)], [(5,)], [(5,)]]
+    assert recorder.tries[1:] == ["old", "new"]
 
 
 async def test_other_texts_of_the_same_tokens_are_decoded_apart() -> None:

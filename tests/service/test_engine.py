@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle import Bundle
-from service.engine import Engine, pad_left, slots
+from service.engine import BoundTrie, Engine, pad_left
+from service.epoch import Epoch
 from service.errors import ServiceError
 from service.tokenizer import Query
-from sid import SidTable, Trie
 from sid.manifest import BundleError
 
 QUERIES = st.builds(
@@ -23,12 +23,22 @@ QUERY = Query("red shoes", (1, 50, 2))
 
 @pytest.fixture(scope="module")
 def bundle(bundles: Path) -> Bundle:
-    return Bundle.load(bundles / "sft", {}, filter_cache=4)
+    return Bundle.load(bundles / "sft")
+
+
+@pytest.fixture(scope="module")
+def epoch(bundle: Bundle) -> Epoch:
+    return Epoch.load(bundle.path, bundle.manifest)
 
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
     return Engine(bundle, "cpu", intra_threads=1)
+
+
+@pytest.fixture(scope="module")
+def bound(engine: Engine, epoch: Epoch) -> BoundTrie:
+    return engine.bind(epoch.trie, np.ones(epoch.trie.n_nodes, dtype=bool))
 
 
 @settings(max_examples=30)
@@ -38,17 +48,17 @@ def engine(bundle: Bundle) -> Engine:
     seed=st.integers(0, 1000),
 )
 def test_a_batch_is_its_queries(
-    engine: Engine, bundle: Bundle, width: int, queries: list[Query], seed: int
+    engine: Engine, bound: BoundTrie, epoch: Epoch, width: int, queries: list[Query], seed: int
 ) -> None:
     """Neither the padding nor the filters of others change an answer."""
     rng = np.random.default_rng(seed)
-    trie = bundle.epoch.trie
+    trie = epoch.trie
     masks = [trie.alive(rng.random(trie.n_leaves) < share) for share in (0.0, 0.1, 0.6)]
     rows = rng.integers(0, len(masks) + 1, len(queries), dtype=np.int32)
-    together = engine.search(width, queries, masks, rows)
+    together = engine.search(bound, width, queries, masks, rows)
     for n, (query, row) in enumerate(zip(queries, rows, strict=True)):
         own = [masks[row - 1]] if row else []
-        alone = engine.search(width, [query], own, np.full(1, len(own), np.int32))
+        alone = engine.search(bound, width, [query], own, np.full(1, len(own), np.int32))
         filled = alone.leaves[0] >= 0
         np.testing.assert_array_equal(together.leaves[n] >= 0, filled)
         np.testing.assert_allclose(together.log_probs[n], alone.log_probs[0], atol=1e-4)
@@ -56,11 +66,11 @@ def test_a_batch_is_its_queries(
 
 
 @pytest.mark.parametrize("width", [4, 64])
-def test_a_search_stays_inside_its_filter(engine: Engine, bundle: Bundle, width: int) -> None:
-    table, trie = bundle.epoch.table, bundle.epoch.trie
+def test_a_search_stays_inside_its_filter(engine: Engine, bound: BoundTrie, epoch: Epoch, width: int) -> None:
+    table, trie = epoch.table, epoch.trie
     wanted = np.zeros(table.n_leaves, bool)
     wanted[[3, 11, 30]] = True
-    beams = engine.search(width, [QUERY], [trie.alive(wanted)], np.ones(1, np.int32))
+    beams = engine.search(bound, width, [QUERY], [trie.alive(wanted)], np.ones(1, np.int32))
     assert sorted(beams.leaves[0][:3]) == [3, 11, 30]
     assert (beams.leaves[0][3:] == -1).all()
     assert (beams.sids[0][3:] == -1).all()
@@ -68,16 +78,16 @@ def test_a_search_stays_inside_its_filter(engine: Engine, bundle: Bundle, width:
     assert np.isfinite(beams.log_probs).all()
 
 
-def test_the_text_of_a_query_is_read_beside_its_tokens(engine: Engine) -> None:
+def test_the_text_of_a_query_is_read_beside_its_tokens(engine: Engine, bound: BoundTrie) -> None:
     queries = [Query(text, (1, 50, 2)) for text in ("red shoes", "wool hat", "red shoes")]
-    beams = engine.search(64, queries, [], np.zeros(3, np.int32))
+    beams = engine.search(bound, 64, queries, [], np.zeros(3, np.int32))
     assert np.abs(beams.log_probs[0] - beams.log_probs[1]).max() > 0.01
     np.testing.assert_array_equal(beams.log_probs[0], beams.log_probs[2])
 
 
-def test_nothing_is_found_where_nothing_lives(engine: Engine, bundle: Bundle) -> None:
-    nothing = bundle.epoch.trie.alive(np.zeros(bundle.epoch.table.n_leaves, bool))
-    beams = engine.search(4, [QUERY], [nothing], np.ones(1, np.int32))
+def test_nothing_is_found_where_nothing_lives(engine: Engine, bound: BoundTrie, epoch: Epoch) -> None:
+    nothing = epoch.trie.alive(np.zeros(epoch.table.n_leaves, bool))
+    beams = engine.search(bound, 4, [QUERY], [nothing], np.ones(1, np.int32))
     assert (beams.leaves == -1).all()
 
 
@@ -93,11 +103,20 @@ def test_padding_is_on_the_left() -> None:
     assert (tokens.dtype, mask.dtype) == (np.int64, np.bool_)
 
 
-@pytest.mark.parametrize(("beam_width", "expected"), [(2, [3, 2]), (8, [8, 2])])
-def test_slots_hold_every_child_and_every_beam(beam_width: int, expected: list[int]) -> None:
-    codes = np.array([[0, 0], [0, 1], [1, 3], [2, 2]], np.int32)
-    trie = Trie.from_table(SidTable.from_item_codes(codes, (4, 4)))
-    assert [len(slot) for slot in slots(trie, beam_width).values()] == expected
+def test_nodes_that_are_dead_without_a_filter_are_not_reached(
+    engine: Engine, bound: BoundTrie, epoch: Epoch
+) -> None:
+    """Beside filters, which say for themselves what lives."""
+    left = np.ones(epoch.table.n_leaves, dtype=bool)
+    left[::2] = False
+    rebound = engine.rebind(bound, epoch.trie.alive(left))
+    everything = np.ones(epoch.trie.n_nodes, dtype=bool)
+    for masks, rows in (([], [0, 0]), ([everything], [0, 1])):
+        beams = engine.search(rebound, 64, [QUERY, QUERY], masks, np.array(rows, np.int32))
+        whole = engine.search(bound, 64, [QUERY, QUERY], [], np.zeros(2, np.int32))
+        assert set(beams.leaves[0]) - {-1} == set(np.flatnonzero(left))
+        expected = whole if masks else beams
+        np.testing.assert_array_equal(beams.leaves[1], expected.leaves[1 if masks else 0])
 
 
 def test_cuda_that_is_not_there_is_refused(bundle: Bundle) -> None:

@@ -5,17 +5,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from service.bundle import Bundle
 from service.columns import Numbers, column_type
 from service.epoch import Epoch
-from service.filters import FilterMask
+from service.filters import FilterIndex, FilterMask
+from sid.manifest import Manifest
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def epoch(bundles: Path) -> Epoch:
-    return Bundle.load(bundles / "sft", {}, filter_cache=2).epoch
+    return Epoch.load(bundles / "sft", Manifest.read(bundles / "sft"))
+
+
+@pytest.fixture
+def index(epoch: Epoch) -> FilterIndex:
+    return FilterIndex(epoch, capacity=2)
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -31,24 +36,26 @@ FILTERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("filters", FILTERS)
-async def test_a_leaf_lives_when_one_of_its_items_does(filters: dict[str, Any], epoch: Epoch) -> None:
-    mask = await epoch.filters.mask(filters)
+async def test_a_leaf_lives_when_one_of_its_items_does(
+    filters: dict[str, Any], epoch: Epoch, index: FilterIndex
+) -> None:
+    mask = await index.mask(filters)
     leaves = [mask.items[epoch.table.posting(leaf)].any() for leaf in range(epoch.table.n_leaves)]
     np.testing.assert_array_equal(mask.alive, epoch.trie.alive(np.array(leaves)))
     assert mask.n_leaves == sum(leaves)
 
 
-async def test_no_value_meets_no_condition(epoch: Epoch) -> None:
-    mask = await epoch.filters.mask({"stock": {"gte": -1e300}})
+async def test_no_value_meets_no_condition(epoch: Epoch, index: FilterIndex) -> None:
+    mask = await index.mask({"stock": {"gte": -1e300}})
     items = epoch.catalogue.items(np.arange(len(epoch.catalogue)))
     known = ["stock" in item["attributes"] for item in items]
     np.testing.assert_array_equal(mask.items, known)
     assert not all(known)
 
 
-async def test_equal_filters_share_a_mask(epoch: Epoch) -> None:
-    first = await epoch.filters.mask({"in_stock": True, "price": {"gte": 5, "lt": 50}})
-    assert await epoch.filters.mask({"price": {"lt": 50, "gte": 5}, "in_stock": True}) is first
+async def test_equal_filters_share_a_mask(index: FilterIndex) -> None:
+    first = await index.mask({"in_stock": True, "price": {"gte": 5, "lt": 50}})
+    assert await index.mask({"price": {"lt": 50, "gte": 5}, "in_stock": True}) is first
 
 
 @pytest.mark.parametrize(
@@ -62,9 +69,9 @@ async def test_equal_filters_share_a_mask(epoch: Epoch) -> None:
     ],
 )
 def test_conditions_fit_the_type(
-    attribute: str, accepted: list[Any], refused: list[Any], epoch: Epoch
+    attribute: str, accepted: list[Any], refused: list[Any], index: FilterIndex
 ) -> None:
-    column = epoch.filters.columns[attribute]
+    column = index.columns[attribute]
     assert all(column.accepts(condition) for condition in accepted)
     assert not any(column.accepts(condition) for condition in refused)
 
@@ -78,9 +85,9 @@ def test_what_cannot_be_filtered_is_no_column() -> None:
     assert column_type(pa.timestamp("us")) is None
 
 
-async def test_recent_masks_stay_and_old_ones_go(epoch: Epoch) -> None:
+async def test_recent_masks_stay_and_old_ones_go(index: FilterIndex) -> None:
     async def mask(price: int) -> FilterMask:
-        return await epoch.filters.mask({"price": price})
+        return await index.mask({"price": price})
 
     first, second = await mask(1), await mask(2)
     assert await mask(1) is first

