@@ -1,28 +1,33 @@
 import asyncio
 import json
 import random
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.progress import Progress
 from safetensors.numpy import load_file
 
-from model_export.bundle import export_bundle
+from model_export.bundle import export_bundle, item_vectors
 from model_export.reference import Prompt, ReferenceDecoder
 from model_export.source import Source
 from service.app import create_app
 from service.server import DrainingServer, listen, url_of
 from service.settings import BundleSource, ServiceSettings
 from service.state import Service
-from sid import OrderingWeights
+from sid import LexicalIndex, OrderingWeights, ResidualQuantizer, SidTable
+from sid.manifest import sha256
 from training.checkpoint import Provenance, load_decoder, save_checkpoint
+from training.data.items import item_texts
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
 from training.model import Decoder, DecoderConfig
@@ -32,18 +37,17 @@ from training.sids.embedders import load_embedder
 Answer = TypeVar("Answer")
 
 N_ITEMS = 60
+COLOURS, KINDS = ["red", "blue", "green", "黑色"], ["running shoes", "rain boots", "wool hat", "雨伞"]
 CODEBOOKS = (4, 4, 4)
 ORDERING = OrderingWeights(tau=0.7, prior=0.2, words=0.3, trigrams=0.05, embedding=0.4)
 BEAM_WIDTHS = [4, 64]  # the wide one holds every SID there is
 
 
-def write_shop(directory: Path) -> None:
-    """A small catalogue with every type of attribute, gaps in some, and sessions."""
-    rng = random.Random(5)
-    colours, kinds = ["red", "blue", "green", "黑色"], ["running shoes", "rain boots", "wool hat", "雨伞"]
+def shop_items(rng: random.Random, n_items: int) -> list[dict[str, Any]]:
+    """Items with every type of attribute and gaps in some, as they stand in ``items.jsonl``."""
     items = []
-    for n in range(N_ITEMS):
-        colour, kind = rng.choice(colours), rng.choice(kinds)
+    for n in range(n_items):
+        colour, kind = rng.choice(COLOURS), rng.choice(KINDS)
         item = {
             "item_id": f"i{n}",
             "title": f"{colour} {kind} No. {n}",
@@ -55,10 +59,17 @@ def write_shop(directory: Path) -> None:
             "tags": rng.sample(["new", "sale", "eco"], k=rng.randrange(3)),
         }
         items.append({name: value for name, value in item.items() if value is not None})
+    return items
+
+
+def write_shop(directory: Path) -> None:
+    """A small catalogue with sessions."""
+    rng = random.Random(5)
+    items = shop_items(rng, N_ITEMS)
     sessions = [
         {"query": f"{colour} {kind}", "positives": [f"i{rng.randrange(N_ITEMS)}"], "negatives": []}
-        for colour in colours
-        for kind in kinds
+        for colour in COLOURS
+        for kind in KINDS
         for _ in range(4)
     ]
     for name, rows in (("items", items), ("sessions", sessions)):
@@ -170,7 +181,11 @@ class Running:
         async def called() -> Answer:
             return function(*arguments)
 
-        return asyncio.run_coroutine_threadsafe(called(), self.loop).result()
+        return self.wait(called())
+
+    def wait(self, change: Coroutine[Any, Any, Answer]) -> Answer:
+        """The result of a coroutine that runs on the service's event loop."""
+        return asyncio.run_coroutine_threadsafe(change, self.loop).result()
 
 
 Keep = Callable[[dict[str, Any]], bool]
@@ -213,6 +228,40 @@ class BruteForce:
 @pytest.fixture(scope="session")
 def brute_force(bundles: Path) -> BruteForce:
     return BruteForce(bundles.parent)
+
+
+@pytest.fixture(scope="session")
+def write_catalogue(bundles: Path) -> Callable[..., Path]:
+    """Write a bundle of the model ``sft`` with items of one's own, made from scratch by what trains."""
+
+    def write(target: Path, items: list[dict[str, Any]], prior: list[float] | None = None) -> Path:
+        shutil.copytree(bundles / "sft", target)
+        schema = pq.read_schema(target / "items.parquet")
+        table = pa.Table.from_pylist(items, schema)
+        texts = item_texts(table)
+        embedder = load_embedder(target / "embedder")
+        assert embedder is not None
+        embeddings = embedder.embed(texts)
+        quantizer = ResidualQuantizer.load(target / "quantizer.npz")
+        codes = quantizer.encode(embeddings)
+        vectors = item_vectors(load_decoder(bundles.parent / "sft"), embeddings)
+        pq.write_table(table, target / "items.parquet")
+        SidTable.from_item_codes(codes, quantizer.codebook_sizes).save(target / "sids.npz")
+        LexicalIndex.from_texts(texts).save(target / "lexical.npz")
+        np.save(target / "item_embeddings.npy", embeddings)
+        np.save(target / "item_vectors.npy", vectors)
+        np.save(target / "item_prior.npy", np.array(prior or [0.0] * len(items), dtype=np.float32))
+        sign(target)
+        return target
+
+    return write
+
+
+def sign(bundle: Path) -> None:
+    """Write the hashes of a bundle's files into its manifest."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"] = {name: sha256(bundle / name) for name in manifest["files"]}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="session")
