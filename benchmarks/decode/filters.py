@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.decode.cell import Pace, milliseconds
 from benchmarks.decode.judge_whole_graph import WholeGraphJudge
 from benchmarks.decode.setup import Setup, Shape, for_graph
-from benchmarks.rounds import Report
+from benchmarks.rounds import Report, Seconds, in_turns, timed
 from model_export.session import GraphSession, Prompts
 from sid import SidTable, Trie
 
@@ -21,7 +20,6 @@ THREADS = 2  # of onnxruntime
 SHARES = (0.01, 0.1, 0.5)  # of the leaves, kept by a filter
 BATCH_SIZE = 8
 UNFILTERED = "unfiltered"
-PACE = Pace(rounds=7, turn_s=0.5)
 
 
 def measure(
@@ -33,7 +31,7 @@ def measure(
     n_layers: int = 4,
     beam_widths: Sequence[int] = (32, 128),
     judged_batches: int = 50,
-    pace: Pace = PACE,
+    rounds: int = 25,
 ) -> dict[str, Any]:
     """Filter a random catalogue.
 
@@ -46,7 +44,7 @@ def measure(
         n_layers: its depth.
         beam_widths: K.
         judged_batches: of filtered searches in small catalogues, held against the float64 reference.
-        pace: of masks and searches.
+        rounds: calls of each contender that are timed.
 
     Returns:
         "alive_ms", from leaves kept to nodes alive, by share kept; "filter_extra", the largest share of a
@@ -59,9 +57,9 @@ def measure(
     rng = np.random.default_rng(seed)
     prompts = for_graph(setup.prompts(BATCH_SIZE))
     sessions = {beam_width: setup.graph_session(beam_width, THREADS) for beam_width in beam_widths}
-    alive_ms = time_masks(setup.trie, rng, pace, report)
+    alive_ms = time_masks(setup.trie, rng, rounds, report)
     searches = [
-        time_searches(session, prompts, setup.trie, rng, pace, report) for session in sessions.values()
+        time_searches(session, prompts, setup.trie, rng, rounds, report) for session in sessions.values()
     ]
     return {
         "n_sids": setup.trie.n_leaves,
@@ -79,28 +77,32 @@ def measure(
     }
 
 
-def time_masks(trie: Trie, rng: np.random.Generator, pace: Pace, report: Report) -> dict[str, float]:
+def time_masks(trie: Trie, rng: np.random.Generator, rounds: int, report: Report) -> dict[str, float]:
     """Milliseconds of ``Trie.alive``, by share of leaves kept."""
     masks = {_percent(share): _leaf_mask(trie, share, rng) for share in SHARES}
-    return milliseconds({name: partial(trie.alive, mask) for name, mask in masks.items()}, pace, CPU, report)
+    runs = {name: timed(partial(trie.alive, mask), CPU) for name, mask in masks.items()}
+    return _medians_ms(in_turns(runs, rounds, report))
 
 
 def time_searches(
-    session: GraphSession, prompts: Prompts, trie: Trie, rng: np.random.Generator, pace: Pace, report: Report
+    session: GraphSession, prompts: Prompts, trie: Trie, rng: np.random.Generator, rounds: int, report: Report
 ) -> dict[str, Any]:
     """Time a batch without filters, and with a filter of its own for every query, by share of leaves kept."""
     everything = np.ones((1, trie.n_nodes), dtype=bool)
     rows = np.arange(len(prompts), dtype=np.int32)
-    runs = {UNFILTERED: partial(session.search, prompts, trie, everything)}
+    runs = {UNFILTERED: timed(partial(session.search, prompts, trie, everything), CPU)}
     for share in SHARES:
         alive = np.stack([trie.alive(_leaf_mask(trie, share, rng)) for _ in rows])
-        runs[_percent(share)] = partial(session.search, prompts, trie, alive, rows)
-    times = milliseconds(runs, pace, CPU, lambda text: report(f"Beam width {session.beam_width}: {text}"))
-    slowest = max(times[_percent(share)] for share in SHARES)
+        runs[_percent(share)] = timed(partial(session.search, prompts, trie, alive, rows), CPU)
+    for run in runs.values():
+        run()  # what is made on first use
+    seconds = in_turns(runs, rounds, lambda text: report(f"Beam width {session.beam_width}: {text}"))
+    # Within a round, because what else the machine does changes from round to round.
+    ratios = [np.divide(seconds[_percent(share)], seconds[UNFILTERED]) for share in SHARES]
     return {
         "beam_width": session.beam_width,
-        "milliseconds": times,
-        "filter_extra": slowest / times[UNFILTERED] - 1,
+        "milliseconds": _medians_ms(seconds),
+        "filter_extra": max(float(np.median(of_share)) for of_share in ratios) - 1,
     }
 
 
@@ -152,6 +154,10 @@ def _leaf_mask(trie: Trie, share: float, rng: np.random.Generator) -> NDArray[np
     leaf_mask = rng.random(trie.n_leaves) < share
     leaf_mask[rng.integers(trie.n_leaves)] = True
     return leaf_mask
+
+
+def _medians_ms(seconds: Seconds) -> dict[str, float]:
+    return {name: 1000 * float(np.median(taken)) for name, taken in seconds.items()}
 
 
 def _recall(found: NDArray[np.int32], wanted: list[NDArray[np.int64]]) -> float:

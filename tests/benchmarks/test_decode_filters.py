@@ -6,7 +6,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from benchmarks.decode.cell import Pace
 from benchmarks.decode.filters import SHARES, judge, measure, recalls
 from benchmarks.decode.judge_trie_step import N_STATES, table_graph, table_prompts
 from model_export.graph_search import Beams, Children, TrieSearch
@@ -31,7 +30,7 @@ def test_filtering_inside_loses_nothing_and_filtering_afterwards_does() -> None:
         n_layers=1,
         beam_widths=(16, 64),
         judged_batches=5,
-        pace=Pace(rounds=1, turn_s=0.0),
+        rounds=1,
     )
     assert said
     assert result["n_sids"] == 2_000
