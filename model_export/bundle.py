@@ -2,9 +2,7 @@
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,13 +12,10 @@ from numpy.typing import NDArray
 
 from model_export.embedder import write_embedder
 from model_export.errors import ExportError
-from model_export.graph import build_graph
-from model_export.graph_builder import OPSET
-from model_export.graph_files import GraphWriter
-from model_export.proof import Proof, prove, weights_of
-from model_export.session import Prompts
+from model_export.proof import weights_of
+from model_export.proven_graphs import GraphMaker, Precision, ProvenGraph
 from model_export.source import Source
-from sid.manifest import FORMAT_VERSION, MANIFEST, Graph, Manifest, sha256
+from sid.manifest import FORMAT_VERSION, MANIFEST, Manifest, sha256
 from training.data.atomic import written_whole
 from training.model import Decoder
 
@@ -33,39 +28,17 @@ COPIED = (
     "lexical.npz",
     "item_embeddings.npy",
 )
-PRECISION, PROVIDER = "fp32", "CPUExecutionProvider"
-PROOF_QUERIES = 16
 PROOF_TITLES = 16
 BLOCK = 65_536  # items whose vectors are computed at once
 
 
-@dataclass(frozen=True)
-class ProvenGraph:
-    """A graph that passed its proof.
-
-    Attributes:
-        beam_width: K.
-        path: the ONNX file.
-        n_nodes: size of the graph.
-        proof: its figures.
-        build_s, proof_s: how long both took.
-    """
-
-    beam_width: int
-    path: Path
-    n_nodes: int
-    proof: Proof
-    build_s: float
-    proof_s: float
-
-    @property
-    def file(self) -> str:
-        """Its name in the bundle."""
-        return self.path.name
-
-
 def export_bundle(
-    source: Source, beam_widths: list[int], name: str, target: Path, on_graph: Callable[[ProvenGraph], None]
+    source: Source,
+    beam_widths: Sequence[int],
+    name: str,
+    target: Path,
+    on_graph: Callable[[ProvenGraph], None],
+    precisions: Sequence[Precision] = (Precision.FP32,),
 ) -> Manifest:
     """Prove and write a bundle; one that lies at the target is replaced when the new one is whole.
 
@@ -75,18 +48,17 @@ def export_bundle(
         name: the model's name, shown in every answer.
         target: directory of the bundle.
         on_graph: called with each graph when it is proven.
+        precisions: of further graphs beside those in float32.
 
     Raises:
         RadsearchError: if a proof fails, or the target cannot be written or holds what is no bundle.
     """
     try:
         with written_whole(target, MANIFEST) as bundle:
-            queries = source.queries(PROOF_QUERIES)
-            prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
-            writer, graphs = GraphWriter(bundle, f"weights_{PRECISION}.bin"), []
-            for beam_width in sorted(set(beam_widths)):
-                graphs.append(_prove_graph(source, beam_width, prompts, writer))
-                on_graph(graphs[-1])
+            graphs = []
+            for graph in GraphMaker(source, bundle).make(beam_widths, precisions):
+                graphs.append(graph)
+                on_graph(graph)
             embedder_proof = _write_files(source, bundle)
             manifest = _manifest(source, graphs, embedder_proof, name, _hashes(bundle))
             manifest.write(bundle)
@@ -124,16 +96,6 @@ def item_vectors(decoder: Decoder, embeddings: NDArray[np.float32]) -> NDArray[n
     return vectors
 
 
-def _prove_graph(source: Source, beam_width: int, prompts: Prompts, writer: GraphWriter) -> ProvenGraph:
-    started = time.perf_counter()
-    model = build_graph(source.decoder.config, weights_of(source.decoder), beam_width)
-    path = writer.write(model, f"model_k{beam_width}_{PRECISION}.onnx")
-    built = time.perf_counter()
-    proof = prove(path, beam_width, source.decoder, source.dataset.sids, prompts)
-    proven = time.perf_counter()
-    return ProvenGraph(beam_width, path, len(model.graph), proof, built - started, proven - built)
-
-
 def _write_files(source: Source, bundle: Path) -> dict[str, float]:
     """Write everything but graphs and manifest; returns the figures of the embedder's proof."""
     data, dataset = source.dataset.path, source.dataset
@@ -162,16 +124,16 @@ def _manifest(
         revision=revision(),
         config={
             "decoder": config.to_dict(),
-            "beam_widths": [graph.beam_width for graph in graphs],
+            "beam_widths": sorted({graph.graph.beam_width for graph in graphs}),
             "max_prompt": config.max_prompt,
         },
         ordering=source.ordering.to_dict(),
         metrics={
             "evaluation": source.metrics,
-            "proof": {graph.file: graph.proof.to_dict() for graph in graphs},
+            "proof": {graph.graph.file: graph.proof.to_dict() for graph in graphs},
             "embedder_proof": embedder_proof,
         },
-        graphs=tuple(Graph(graph.file, graph.beam_width, PRECISION, OPSET, PROVIDER) for graph in graphs),
+        graphs=tuple(graph.graph for graph in graphs),
         files=files,
     )
 

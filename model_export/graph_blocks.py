@@ -8,7 +8,7 @@ heads, G query heads for each of them, D the size of a head.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from training.model import DecoderConfig
 UNSEEN = (
     -1e30
 )  # added to the score of a column that may not be looked at; finite, as −inf − (−inf) is no number
+INT8_LEVELS = 127  # on each side of 0
+INT8_ZERO = np.uint8(128)  # of inputs, which are unsigned: x86 multiplies unsigned by signed bytes fastest
 SLICE_END = 2**31 - 1
 
 
@@ -50,11 +52,15 @@ class Blocks:
         g: the graph that is being built.
         config: shape of the decoder.
         weights: float32, by the names of the checkpoint.
+        input_ranges: largest absolute inputs of the linear layers that compute in int8, by name; the others
+            compute in float32.
     """
 
     g: GraphBuilder
     config: DecoderConfig
     weights: Mapping[str, NDArray[np.float32]]
+    input_ranges: Mapping[str, float]
+    _rounded: dict[tuple[ir.Value, float], ir.Value] = field(default_factory=dict)
 
     def embed(self, table: str, rows: ir.Value) -> ir.Value:
         """Rows of an embedding table: int [...] → [..., d_model]."""
@@ -66,7 +72,30 @@ class Blocks:
 
     def linear(self, x: ir.Value, name: str) -> ir.Value:
         """[..., in] → [..., out]; torch keeps the weight as [out, in]."""
+        if name in self.input_ranges:
+            return self._int8_linear(x, name)
         return self.g.MatMul(x, self.g.weight(f"{name}.weight", self.weights[f"{name}.weight"].T))
+
+    def _int8_linear(self, x: ir.Value, name: str) -> ir.Value:
+        """The same with both sides in int8, a scale per output of the weight and one for all inputs.
+
+        The input's scale is fixed, not that of the batch: an answer must not depend on its neighbours.
+        """
+        g, weight = self.g, self.weights[f"{name}.weight"]
+        steps = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / np.float32(INT8_LEVELS)
+        rounded = np.rint(weight / steps[:, None]).astype(np.int8)
+        step = self.input_ranges[name] / INT8_LEVELS
+        zero = g.weight("int8.zero", np.asarray(INT8_ZERO))
+        if (x, step) not in self._rounded:
+            self._rounded[x, step] = g.QuantizeLinear(x, g.float32(step), zero)
+        return g.contrib(
+            "MatMulIntegerToFloat",
+            self._rounded[x, step],
+            g.weight(f"{name}.int8", rounded.T),
+            g.float32(step),
+            g.weight(f"{name}.steps", steps),
+            zero,
+        )
 
     def norm(self, x: ir.Value, name: str, scale: float = 1.0) -> ir.Value:
         """RMSNorm over the last axis, times a scale that goes into its weight."""

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
+CONTRIB = "com.microsoft"
 IR_VERSION = 11  # the oldest that knows this opset
 
 Shape = Sequence[int | str]  # a string names a size that is known at run time
@@ -32,6 +34,7 @@ class GraphBuilder:
         self._tape = ir.tape.Tape()
         self._inputs: list[ir.Value] = []
         self._weights: dict[str, ir.Value] = {}
+        self._contrib = False
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
@@ -49,7 +52,12 @@ class GraphBuilder:
         self._inputs.append(value)
         return value
 
-    def weight(self, name: str, array: NDArray[np.float32]) -> ir.Value:
+    def contrib(self, op_type: str, *inputs: ir.Value) -> ir.Value:
+        """Add one of onnxruntime's own operators."""
+        self._contrib = True
+        return self._tape.op(op_type, inputs, domain=CONTRIB)
+
+    def weight(self, name: str, array: NDArray[Any]) -> ir.Value:
         """Keep an array in the graph under its name; the same name gives the same array again."""
         if name not in self._weights:
             self._weights[name] = self._tape.initializer(ir.tensor(array, name=name))
@@ -100,10 +108,12 @@ class GraphBuilder:
             outputs=[output.value for output in outputs.values()],
             nodes=self._tape.nodes,
             initializers=self._tape.initializers,
-            opset_imports={"": OPSET},
+            opset_imports={"": OPSET, CONTRIB: 1} if self._contrib else {"": OPSET},
             name=name,
         )
-        return ir.Model(graph, ir_version=IR_VERSION, producer_name="radsearch")
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="radsearch")
+        RemoveUnusedNodesPass()(model)
+        return model
 
     def _constant(self, array: NDArray[Any]) -> ir.Value:
         key = (array.dtype.name, array.shape, array.tobytes())

@@ -45,14 +45,19 @@ class DecoderGraph:
         g: the graph that is being built.
         config: shape of the decoder.
         weights: float32, by the names of the checkpoint.
+        input_ranges: of the linear layers that compute in int8, see :class:`Blocks`.
     """
 
     def __init__(
-        self, g: GraphBuilder, config: DecoderConfig, weights: Mapping[str, NDArray[np.float32]]
+        self,
+        g: GraphBuilder,
+        config: DecoderConfig,
+        weights: Mapping[str, NDArray[np.float32]],
+        input_ranges: Mapping[str, float],
     ) -> None:
         self._g = g
         self._config = config
-        self._blocks = Blocks(g, config, weights)
+        self._blocks = Blocks(g, config, weights, input_ranges)
 
     def read_prompt(self, tokens: ir.Value, mask: ir.Value, embeddings: ir.Value) -> Prompt:
         """Run all layers over the prompt.

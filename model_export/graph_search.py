@@ -57,11 +57,16 @@ class Choice:
         beams: the new beams.
         codes: int32 [B, K], the newest code of each.
         parents: int64 [B, K], rows of the flattened [B · n] beams they descend from.
+        ranked_nodes: int32 [B, K + R], the K chosen ones and the R best of those pruned, best first; −1 where
+            there are fewer.
+        ranked_log_probs: float32 [B, K + R]; ``DEAD`` there.
     """
 
     beams: Beams
     codes: ir.Value
     parents: ir.Value
+    ranked_nodes: ir.Value
+    ranked_log_probs: ir.Value
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class TrieSearch:
         slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.chunk_slots``.
         alive: bool [F · n_nodes], flat.
         row_starts: int64 [B, 1, 1], where in ``alive`` each query's row begins.
+        runners_up: R, how many of the pruned prefixes are ranked, too.
     """
 
     g: GraphBuilder
@@ -84,9 +90,10 @@ class TrieSearch:
     slots: list[ir.Value]
     alive: ir.Value
     row_starts: ir.Value
+    runners_up: int = 0
 
     @classmethod
-    def with_inputs(cls, g: GraphBuilder, levels: int, beam_width: int) -> "TrieSearch":
+    def with_inputs(cls, g: GraphBuilder, levels: int, beam_width: int, runners_up: int = 0) -> "TrieSearch":
         """Declare the inputs that carry the trie and the filters."""
         indptr = g.input("trie_indptr", ir.DataType.INT32, ["n_internal_plus_1"])
         codes = g.input("trie_codes", ir.DataType.INT32, ["n_edges"])
@@ -95,7 +102,8 @@ class TrieSearch:
         filter_row = g.input("filter_row", ir.DataType.INT32, ["B"])
         # int64, because filters times nodes may pass 2^31.
         starts = g.Mul(g.Cast(filter_row, to=ir.DataType.INT64), g.size(alive, 1))
-        return cls(g, beam_width, indptr, codes, slots, g.reshape(alive, -1), g.unsqueeze(starts, 1, 2))
+        flat, row_starts = g.reshape(alive, -1), g.unsqueeze(starts, 1, 2)
+        return cls(g, beam_width, indptr, codes, slots, flat, row_starts, runners_up)
 
     def root(self) -> Beams:
         """One beam per query, at the root."""
@@ -116,7 +124,7 @@ class TrieSearch:
         end = g.Gather(self.indptr, g.Add(beams.nodes, g.int32(1)), axis=0)
         degree = g.Sub(end, first)
         # Children of dead beams are dead: no chunks for them.
-        beam, offset = self._chunks(g.Where(self._filled(beams), degree, g.int32(0)), level)
+        beam, offset = self._chunks(g.Where(self._filled(beams.log_probs), degree, g.int32(0)), level)
 
         def of_beam(values: ir.Value) -> ir.Value:
             """[B, n] → [B, C, 1], of the beam that each chunk belongs to."""
@@ -155,8 +163,9 @@ class TrieSearch:
         per_beam = self._divided_up(degree, width)
         ends = g.CumSum(per_beam, g.int64(1))
         starts = g.Sub(ends, per_beam)
-        # The K best are taken among the slots, so there have to be K.
-        most = g.Max(g.ReduceMax(ends, keepdims=0), self._divided_up(g.int32([self.beam_width]), width))
+        # The best are taken among the slots, so there have to be as many.
+        n_ranked = g.int32([self.beam_width + self.runners_up])
+        most = g.Max(g.ReduceMax(ends, keepdims=0), self._divided_up(n_ranked, width))
         # Counting the beams that begin up to a chunk gives its beam. Those without chunks at the end begin
         # one past the last chunk.
         length = g.Add(g.Cast(most, to=ir.DataType.INT64), g.int64([1]))
@@ -190,7 +199,13 @@ class TrieSearch:
             in_trie_order: order by node, as a further step needs it; else by score.
         """
         g = self.g
-        _, chosen = g.top_k(children.log_probs, self.beam_width, largest=True)
+        ranked_log_probs, ranked = g.top_k(
+            children.log_probs, self.beam_width + self.runners_up, largest=True
+        )
+        ranked_nodes = g.Where(
+            self._filled(ranked_log_probs), g.GatherElements(children.nodes, ranked, axis=1), g.int32(-1)
+        )
+        chosen = g.Slice(ranked, g.int64([0]), g.int64([self.beam_width]), g.int64([1]))
         if in_trie_order:
             chosen, _ = g.top_k(chosen, self.beam_width, largest=False)
         nodes, codes, log_probs = (
@@ -204,19 +219,19 @@ class TrieSearch:
         if beams.sids is not None:
             prefixes = g.Gather(g.reshape(beams.sids, -1, level), parents, axis=0)
             sids = g.Concat(prefixes, sids, axis=2)
-        return Choice(Beams(nodes, log_probs, sids), codes, parents)
+        return Choice(Beams(nodes, log_probs, sids), codes, parents, ranked_nodes, ranked_log_probs)
 
     def answer(self, beams: Beams) -> tuple[ir.Value, ir.Value, ir.Value]:
         """SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves int32 [B, K] of the last beams."""
         g = self.g
-        filled = self._filled(beams)
+        filled = self._filled(beams.log_probs)
         n_internal = g.Cast(g.Sub(g.size(self.indptr, 0), g.int64(1)), to=ir.DataType.INT32)
         leaves = g.Where(filled, g.Sub(beams.nodes, n_internal), g.int32(-1))
         return g.Where(g.unsqueeze(filled, 2), beams.sids, g.int32(-1)), beams.log_probs, leaves
 
-    def _filled(self, beams: Beams) -> ir.Value:
-        """Whether each beam exists, bool [B, n]."""
-        return self.g.Greater(beams.log_probs, self.g.float32(DEAD / 2))
+    def _filled(self, log_probs: ir.Value) -> ir.Value:
+        """Whether each beam or child exists, bool [B, n]."""
+        return self.g.Greater(log_probs, self.g.float32(DEAD / 2))
 
     def _first_rows(self, beams: Beams) -> ir.Value:
         """The row of each query's first beam among the flattened [B · n] beams, int64 [B, 1]."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from model_export.errors import ExportError
 from model_export.graph_search import DEAD
 from model_export.reference import Prefix, Prompt, ReferenceDecoder, beam_search
+from model_export.sequences import hidden_states
 from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
 from training.model import Decoder
-from training.model import Prompts as DecoderPrompts
 
 TOLERANCE = 1e-4  # of a log-probability or a coordinate of a unit vector in float32
 
@@ -154,18 +154,13 @@ def score(decoder: Decoder, prompt: Prompt, sids: NDArray[np.int32]) -> tuple[Te
     """
     with torch.inference_mode():
         codes = torch.from_numpy(sids.astype(np.int64))
-        tokens, embedding = torch.from_numpy(prompt.tokens), torch.from_numpy(prompt.embedding)
-        alone = DecoderPrompts(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), embedding[None])
-        embedded = decoder.embed_prompts(alone).expand(len(codes), -1, -1)
-        x = torch.cat([embedded, decoder.embed_codes(codes)], dim=1)
-        length = x.shape[1]
-        positions = torch.arange(length).expand(len(codes), -1)
-        hidden, _ = decoder(x, positions, torch.ones(1, length, length, dtype=torch.bool).tril())
+        hidden = hidden_states(decoder, prompt, codes)
+        sep = len(prompt.tokens) - 1
         log_probs = torch.zeros(len(codes))
         for level in range(codes.shape[1]):
-            predicted = decoder.code_log_probs(hidden[:, len(tokens) - 1 + level], level)
+            predicted = decoder.code_log_probs(hidden[:, sep + level], level)
             log_probs += predicted.gather(1, codes[:, level, None])[:, 0]
-        return log_probs, decoder.query_vectors(hidden[0, len(tokens) - 1], embedding)
+        return log_probs, decoder.query_vectors(hidden[0, sep], torch.from_numpy(prompt.embedding))
 
 
 def ranking(session: GraphSession, answers: Answers, row: int, table: SidTable, n_expected: int) -> Ranking:

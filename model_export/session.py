@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model_export.reference import Prompt
-from sid import Trie, chunk_slots
+from sid import Ranking, Trie, chunk_slots
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Answers:
     leaves: NDArray[np.int32]
     query_vectors: NDArray[np.float32]
 
+    @classmethod
+    def concatenate(cls, parts: "list[Answers]") -> "Answers":
+        """Put the answers of several batches after one another."""
+        return cls(
+            np.concatenate([part.sids for part in parts]),
+            np.concatenate([part.log_probs for part in parts]),
+            np.concatenate([part.leaves for part in parts]),
+            np.concatenate([part.query_vectors for part in parts]),
+        )
+
 
 class GraphSession:
     """One loaded graph.
@@ -94,19 +105,43 @@ class GraphSession:
             alive: bool [F, n_nodes], filters from ``trie.alive``; None lets everything through.
             filter_rows: int32 [B], the filter of each query; None is the first for all.
         """
-        if alive is None:
-            alive = np.ones((1, trie.n_nodes), dtype=bool)
-        if filter_rows is None:
-            filter_rows = np.zeros(len(prompts), dtype=np.int32)
-        feeds = {
-            "tokens": prompts.tokens,
-            "mask": prompts.mask,
-            "query_embedding": prompts.embeddings,
-            "trie_indptr": trie.indptr,
-            "trie_codes": trie.codes,
-            "alive": alive,
-            "filter_row": filter_rows,
-            **chunk_slots(trie),
-        }
-        names = ["sids", "log_probs", "leaves", "query_vector"]
-        return Answers(*self._session.run(names, feeds))
+        inputs = feeds(prompts, trie, alive, filter_rows)
+        return Answers(*self._session.run(["sids", "log_probs", "leaves", "query_vector"], inputs))
+
+    def rankings(self, prompts: Prompts, trie: Trie) -> list[Ranking]:
+        """What decided each level, if the graph has runners-up.
+
+        Args:
+            prompts: B queries.
+            trie: the SIDs that exist.
+
+        Returns:
+            Per level, nodes and log-probabilities [B, K + R].
+        """
+        levels = range(len(trie.widths))
+        names = [f"level_{level}_{what}" for level in levels for what in ("nodes", "log_probs")]
+        found = self._session.run(names, feeds(prompts, trie))
+        return [Ranking(found[2 * level], found[2 * level + 1]) for level in levels]
+
+
+def feeds(
+    prompts: Prompts,
+    trie: Trie,
+    alive: NDArray[np.bool_] | None = None,
+    filter_rows: NDArray[np.int32] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The inputs of a graph; arguments as in :meth:`GraphSession.search`."""
+    if alive is None:
+        alive = np.ones((1, trie.n_nodes), dtype=bool)
+    if filter_rows is None:
+        filter_rows = np.zeros(len(prompts), dtype=np.int32)
+    return {
+        "tokens": prompts.tokens,
+        "mask": prompts.mask,
+        "query_embedding": prompts.embeddings,
+        "trie_indptr": trie.indptr,
+        "trie_codes": trie.codes,
+        "alive": alive,
+        "filter_row": filter_rows,
+        **chunk_slots(trie),
+    }

@@ -1,6 +1,7 @@
 """The vocabulary of all rooms: SIDs, trie, quantiser, embedder, lexical index, ordering, manifest."""
 
 from sid.errors import RadsearchError, SidError
+from sid.explanation import Pruned, Ranking, Step, explain
 from sid.lexical import LexicalIndex
 from sid.ordering import (
     ItemFeatures,
@@ -21,16 +22,20 @@ __all__ = [
     "ItemFeatures",
     "LexicalIndex",
     "OrderingWeights",
+    "Pruned",
     "QueryFeatures",
     "RadsearchError",
     "RankedItems",
+    "Ranking",
     "ResidualQuantizer",
     "SidError",
     "SidTable",
+    "Step",
     "TfidfEmbedder",
     "Trie",
     "best_first",
     "chunk_slots",
+    "explain",
     "item_text",
     "order_items",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from sid.errors import SidError
 
 # Since 2 the graphs read the query's embedding, and lexical.npz is part of a bundle; since 3 graphs share a
-# file of weights and the manifest names their opset and provider.
+# file of weights, and the manifest names their opset, provider and explanation.
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 FIELD_TYPES = {
@@ -35,6 +35,7 @@ class Graph:
 
     Attributes:
         file: its name in the bundle.
+        explanation: name of the same search that also says what decided each level.
         beam_width: K.
         precision: of its weights and activations.
         opset: version of the ONNX operators it is written in.
@@ -42,6 +43,7 @@ class Graph:
     """
 
     file: str
+    explanation: str
     beam_width: int
     precision: str
     opset: int
@@ -131,8 +133,9 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     for graph in graphs:
         if type(graph.beam_width) is not int or graph.beam_width < 1:
             raise ValueError(f"{graph.file!r} has beam width {graph.beam_width!r}")
-        if graph.file not in manifest.files:
-            raise ValueError(f"{graph.file!r} has no hash")
+        for file in (graph.file, graph.explanation):
+            if file not in manifest.files:
+                raise ValueError(f"{file!r} has no hash")
     return manifest
 
 

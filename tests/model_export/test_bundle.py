@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-import model_export.bundle
+import model_export.proven_graphs
 from model_export.bundle import ProvenGraph, export_bundle, revision
 from model_export.errors import ExportError
 from model_export.graph import build_graph
@@ -55,8 +55,8 @@ def test_the_manifest_describes_every_file(bundle: Path, source: Source) -> None
         "embedder/embedder.json",
     }
     assert manifest.graphs == (
-        Graph("model_k4_fp32.onnx", 4, "fp32", 23, "CPUExecutionProvider"),
-        Graph("model_k9_fp32.onnx", 9, "fp32", 23, "CPUExecutionProvider"),
+        Graph("model_k4_fp32.onnx", "explain_model_k4_fp32.onnx", 4, "fp32", 23, "CPUExecutionProvider"),
+        Graph("model_k9_fp32.onnx", "explain_model_k9_fp32.onnx", 9, "fp32", 23, "CPUExecutionProvider"),
     )
     assert manifest.name == "shop"
     assert manifest.created.endswith("+00:00")
@@ -108,7 +108,7 @@ def test_a_beam_width_named_twice_is_written_once(source: Source, tmp_path: Path
     graphs: list[ProvenGraph] = []
     manifest = export_bundle(source, [5, 2, 5], "shop", tmp_path / "bundle", on_graph=graphs.append)
     assert [graph.beam_width for graph in manifest.graphs] == [2, 5]
-    assert [graph.beam_width for graph in graphs] == [2, 5]
+    assert [graph.graph.beam_width for graph in graphs] == [2, 5]
 
 
 def test_an_older_bundle_is_replaced(source: Source, bundle: Path, tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_what_is_no_bundle_is_not_replaced(source: Source, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def tampered(config: DecoderConfig, weights: dict[str, Any], beam_width: int) -> ir.Model:
-    return build_graph(config, weights | {"norm.weight": weights["norm.weight"] * 1.01}, beam_width)
+def tampered(config: DecoderConfig, weights: dict[str, Any], *rest: Any) -> ir.Model:
+    return build_graph(config, weights | {"norm.weight": weights["norm.weight"] * 1.01}, *rest)
 
 
 def test_a_failed_proof_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, source: Source, tmp_path: Path
 ) -> None:
     target = tmp_path / "bundle"
-    monkeypatch.setattr(model_export.bundle, "build_graph", tampered)
+    monkeypatch.setattr(model_export.proven_graphs, "build_graph", tampered)
     with pytest.raises(ExportError, match="failed its proof"):
         export_bundle(source, [4], "shop", target, on_graph=lambda graph: None)
     assert not list(tmp_path.iterdir())
@@ -150,7 +150,7 @@ def test_a_failed_proof_leaves_the_older_bundle(
 ) -> None:
     target = tmp_path / "bundle"
     export_bundle(source, [4], "old", target, on_graph=lambda graph: None)
-    monkeypatch.setattr(model_export.bundle, "build_graph", tampered)
+    monkeypatch.setattr(model_export.proven_graphs, "build_graph", tampered)
     with pytest.raises(ExportError, match="failed its proof"):
         export_bundle(source, [4], "new", target, on_graph=lambda graph: None)
     assert Manifest.read(target).name == "old"

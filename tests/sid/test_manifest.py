@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 
 from sid.manifest import FORMAT_VERSION, MANIFEST, BundleError, Graph, Manifest, sha256
 
-RUNTIME = {"opset": 23, "provider": "CPUExecutionProvider"}
-FILES = {"model_k8_fp32.onnx": b"graph", "sids.npz": b"sids", "embedder/embedder.json": b"{}"}
+RUNTIME = {"explanation": "explain.onnx", "opset": 23, "provider": "CPUExecutionProvider"}
+FILES = {
+    "model_k8_fp32.onnx": b"graph",
+    "explain.onnx": b"levels",
+    "sids.npz": b"sids",
+    "embedder/embedder.json": b"{}",
+}
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def write_bundle(path: Path) -> Path:
         config={"beam_widths": [8], "name": "Größe 42"},
         ordering={"tau": 0.5, "prior": 0.1, "words": 0.2},
         metrics={"NDCG@10": 0.8},
-        graphs=(Graph("model_k8_fp32.onnx", 8, "fp32", 23, "CPUExecutionProvider"),),
+        graphs=(Graph("model_k8_fp32.onnx", "explain.onnx", 8, "fp32", 23, "CPUExecutionProvider"),),
         files={name: sha256(path / name) for name in FILES},
     ).write(path)
     return path
@@ -44,7 +49,9 @@ def edit(bundle: Path, **changes: Any) -> None:
 
 def test_what_was_written_is_read(bundle: Path) -> None:
     manifest = Manifest.read(bundle)
-    assert manifest.graphs == (Graph("model_k8_fp32.onnx", 8, "fp32", 23, "CPUExecutionProvider"),)
+    assert manifest.graphs == (
+        Graph("model_k8_fp32.onnx", "explain.onnx", 8, "fp32", 23, "CPUExecutionProvider"),
+    )
     assert manifest.config["name"] == "Größe 42"
     copy = bundle.parent / "copy"
     copy.mkdir()

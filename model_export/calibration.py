@@ -1,0 +1,52 @@
+"""How large the inputs of a decoder's linear layers get, so that int8 can stand for them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model_export.reference import Prompt
+from model_export.sequences import hidden_states
+from training.model import Decoder
+
+
+def input_ranges(
+    decoder: Decoder, prompts: Sequence[Prompt], sids: Sequence[NDArray[np.int32]]
+) -> dict[str, float]:
+    """Run prompts with SIDs and note the largest absolute input of every linear layer.
+
+    Only the matrices inside the decoder's layers are listed: they take the time, and heads decide ranks.
+
+    Args:
+        decoder: the model, in evaluation mode.
+        prompts: real queries.
+        sids: int32 [n, L] per prompt, such as beams find.
+
+    Returns:
+        By name of the layer, without ``.weight``.
+    """
+    ranges: dict[str, float] = {}
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            ranges[name] = max(ranges.get(name, 0.0), float(inputs[0].abs().max()))
+
+        return hook
+
+    linears = {
+        name: module
+        for name, module in decoder.named_modules()
+        if isinstance(module, nn.Linear) and name.startswith("layers.")
+    }
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in linears.items()]
+    try:
+        with torch.inference_mode():
+            for prompt, of_prompt in zip(prompts, sids, strict=True):
+                hidden_states(decoder, prompt, torch.from_numpy(of_prompt[:, :-1].astype(np.int64)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ranges

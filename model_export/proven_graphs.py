@@ -1,0 +1,126 @@
+"""All graphs of a bundle, written and proven one after another."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from model_export.errors import ExportError
+from model_export.graph import build_graph
+from model_export.graph_builder import OPSET
+from model_export.graph_files import GraphWriter
+from model_export.int8 import Int8Proof, calibrate, prove_int8
+from model_export.proof import Proof, prove, weights_of
+from model_export.session import GraphSession, Prompts
+from model_export.source import Source
+from sid import Trie
+from sid.manifest import Graph
+
+PROVIDER = "CPUExecutionProvider"
+PROOF_QUERIES = 16
+RUNNERS_UP = 5  # pruned prefixes per level that an explanation shows
+
+
+class Precision(StrEnum):
+    """In what a graph multiplies."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class ProvenGraph:
+    """A graph that passed its proof, and its twin that explains.
+
+    Attributes:
+        graph: its entry in the manifest.
+        n_nodes: size of the graph.
+        proof: its figures.
+        build_s, proof_s: how long both took.
+    """
+
+    graph: Graph
+    n_nodes: int
+    proof: Proof | Int8Proof
+    build_s: float
+    proof_s: float
+
+
+class GraphMaker:
+    """Writes the graphs of one decoder into a bundle.
+
+    Args:
+        source: the decoder and its catalogue.
+        directory: of the bundle.
+    """
+
+    def __init__(self, source: Source, directory: Path) -> None:
+        self._source = source
+        self._directory = directory
+        self._weights = weights_of(source.decoder)
+        self._writers = {
+            precision: GraphWriter(directory, f"weights_{precision}.bin") for precision in Precision
+        }
+        queries = source.queries(PROOF_QUERIES)
+        self._prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
+        self._input_ranges: dict[str, float] = {}
+
+    def make(self, beam_widths: Sequence[int], precisions: Sequence[Precision]) -> Iterator[ProvenGraph]:
+        """Write and prove a graph per beam width, in float32 and in what else is asked for.
+
+        Raises:
+            ExportError: if a proof fails.
+        """
+        for beam_width in sorted(set(beam_widths)):
+            yield self._fp32(beam_width)
+            if Precision.INT8 in precisions:
+                yield self._int8(beam_width)
+
+    def _fp32(self, beam_width: int) -> ProvenGraph:
+        started = time.perf_counter()
+        graph, n_nodes = self._write(beam_width, Precision.FP32)
+        built = time.perf_counter()
+        path, source = self._directory / graph.file, self._source
+        proof = prove(path, beam_width, source.decoder, source.dataset.sids, self._prompts)
+        self._prove_explanation(graph, proof.n_queries)
+        return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
+
+    def _int8(self, beam_width: int) -> ProvenGraph:
+        started = time.perf_counter()
+        fp32 = GraphSession(self._directory / _file(beam_width, Precision.FP32), beam_width)
+        if not self._input_ranges:
+            self._input_ranges = calibrate(self._source, fp32, self._prompts)
+        graph, n_nodes = self._write(beam_width, Precision.INT8)
+        built = time.perf_counter()
+        proof = prove_int8(fp32, GraphSession(self._directory / graph.file, beam_width), self._source)
+        self._prove_explanation(graph, PROOF_QUERIES)
+        return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
+
+    def _write(self, beam_width: int, precision: Precision) -> tuple[Graph, int]:
+        """Write a graph and the one that explains; returns its entry and its number of nodes."""
+        config, ranges = (
+            self._source.decoder.config,
+            self._input_ranges if precision is Precision.INT8 else {},
+        )
+        searching = build_graph(config, self._weights, beam_width, ranges)
+        explaining = build_graph(config, self._weights, beam_width, ranges, RUNNERS_UP)
+        writer, file = self._writers[precision], _file(beam_width, precision)
+        writer.write(searching, file)
+        writer.write(explaining, f"explain_{file}")
+        graph = Graph(file, f"explain_{file}", beam_width, precision, OPSET, PROVIDER)
+        return graph, len(searching.graph)
+
+    def _prove_explanation(self, graph: Graph, n_queries: int) -> None:
+        """Make sure that what explains finds what is explained."""
+        trie, prompts = Trie.from_table(self._source.dataset.sids), self._prompts[:n_queries]
+        answers, explained = (
+            GraphSession(self._directory / file, graph.beam_width).search(prompts, trie)
+            for file in (graph.file, graph.explanation)
+        )
+        if not (answers.leaves == explained.leaves).all():
+            raise ExportError(f"{graph.explanation} finds other SIDs than {graph.file}; please report this")
+
+
+def _file(beam_width: int, precision: Precision) -> str:
+    return f"model_k{beam_width}_{precision}.onnx"

@@ -1,0 +1,113 @@
+"""Why beam search found a SID: how its prefixes ranked level by level, and what was pruned beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sid.trie import Trie
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best prefixes of one level, best first.
+
+    Attributes:
+        nodes: int32 [n], nodes of the trie; −1 where there are fewer.
+        log_probs: float32 [n], of the whole prefixes.
+    """
+
+    nodes: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A prefix that was ranked and did not go on.
+
+    Attributes:
+        prefix: its codes.
+        log_prob: of the prefix.
+        behind: how far below the last prefix that went on, ≥ 0.
+    """
+
+    prefix: tuple[int, ...]
+    log_prob: float
+    behind: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One code of a SID.
+
+    Attributes:
+        code: the code.
+        log_prob: of the code, given those before it.
+        rank: of the prefix that ends with it among all prefixes of its level; 1 is the best.
+        margin: how far the prefix lay above the best one pruned; None where none was pruned.
+        pruned: the best prefixes of the level that did not go on, best first.
+    """
+
+    code: int
+    log_prob: float
+    rank: int
+    margin: float | None
+    pruned: tuple[Pruned, ...]
+
+
+def explain(
+    trie: Trie, rankings: Sequence[Ranking], beam_width: int, leaves: NDArray[np.integer]
+) -> list[list[Step]]:
+    """Follow found SIDs through the levels of their search.
+
+    Args:
+        trie: that the search was held to.
+        rankings: per level, the K prefixes that went on and then the best of the others.
+        beam_width: K.
+        leaves: int [n], SIDs that the search found.
+
+    Returns:
+        Per leaf, a step per level.
+
+    Raises:
+        ValueError: if a leaf was not found by this search.
+    """
+    pruned = [_pruned(trie, ranking, beam_width) for ranking in rankings]
+    places = [{int(node): place for place, node in enumerate(ranking.nodes)} for ranking in rankings]
+    explained = []
+    for leaf in leaves.tolist():
+        steps, before = [], 0.0
+        for level, node in enumerate(_path(trie, trie.n_internal + leaf)):
+            place = places[level].get(node, beam_width)
+            if place >= beam_width:
+                raise ValueError(f"leaf {leaf} was not found by this search")
+            reached, others = float(rankings[level].log_probs[place]), pruned[level]
+            margin = reached - others[0].log_prob if others else None
+            code = int(trie.codes[node - 1])
+            steps.append(Step(code, reached - before, place + 1, margin, others))
+            before = reached
+        explained.append(steps)
+    return explained
+
+
+def _pruned(trie: Trie, ranking: Ranking, beam_width: int) -> tuple[Pruned, ...]:
+    n_ranked = int((ranking.nodes >= 0).sum())
+    return tuple(
+        Pruned(
+            prefix=tuple(int(trie.codes[node - 1]) for node in _path(trie, int(ranking.nodes[place]))),
+            log_prob=float(ranking.log_probs[place]),
+            behind=float(ranking.log_probs[beam_width - 1] - ranking.log_probs[place]),
+        )
+        for place in range(beam_width, n_ranked)
+    )
+
+
+def _path(trie: Trie, node: int) -> list[int]:
+    """The nodes on the way from the root, which is left out, to a node, which is not."""
+    path: list[int] = []
+    while node > 0:
+        path.append(node)
+        # Edge node − 1 leads here; its owner is the last node whose edges begin at or before it.
+        node = int(np.searchsorted(trie.indptr, node - 1, side="right")) - 1
+    return path[::-1]
