@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decode import speed, trie_speed
+from benchmarks.decode import filters, scale, speed, trie_speed
 from benchmarks.decode.cell import Pace, torch_threads
 from benchmarks.decode.exactness import fuzz
 from benchmarks.decode.setup import Shape
@@ -28,25 +28,37 @@ class DecodeSettings:
     Attributes:
         speed: of whole searches.
         trie: of the trie step alone.
+        filter_rounds: of filtered searches, on the first of those decoders.
         exact_cases: random searches that are judged.
+        filtered_batches: the same, of filtered searches alone.
+        largest_n_sids: of the trie that is built.
     """
 
     speed: SpeedSettings
     trie: TrieSettings
+    filter_rounds: int
     exact_cases: int
+    filtered_batches: int
+    largest_n_sids: int
 
 
 QUICK = DecodeSettings(
     SpeedSettings(Pace(rounds=3, turn_s=0.3)),
     TrieSettings(Pace(rounds=5, turn_s=0.04)),
+    filter_rounds=15,
     exact_cases=2_000,
+    filtered_batches=10,
+    largest_n_sids=10_000_000,
 )
 FULL = DecodeSettings(
     SpeedSettings(
         Pace(rounds=5, turn_s=0.5), (Shape(), Shape(d_model=128, n_layers=2), Shape(d_model=512, n_layers=8))
     ),
     TrieSettings(Pace(rounds=9, turn_s=0.1)),
+    filter_rounds=41,
     exact_cases=20_000,
+    filtered_batches=50,
+    largest_n_sids=10_000_000,
 )
 
 
@@ -60,12 +72,25 @@ def measure(settings: DecodeSettings, seed: int, device: torch.device, report: R
         raise DecodeError("searches are compared on the CPU; use --device cpu")
     report("Exactness")
     exactness = fuzz(settings.exact_cases, seed, report)
+    shape = settings.speed.shapes[0]
     return {
         **speed.measure(settings.speed, seed, device, report),
         **trie_speed.measure(settings.trie, seed, device, report),
         "exact_cases": exactness["exact_cases"],
         "exact_failures": exactness["exact_failures"],
         "exactness": exactness,
+        "filters": filters.measure(
+            shape.n_sids,
+            seed,
+            report,
+            shape.codebooks,
+            shape.d_model,
+            shape.n_layers,
+            settings.speed.beam_widths,
+            settings.filtered_batches,
+            settings.filter_rounds,
+        ),
+        "scale": scale.measure(settings.largest_n_sids, seed, report),
     }
 
 
@@ -112,6 +137,12 @@ def _print(result: dict[str, Any], console: Console) -> None:
     for figure in ("trie_vs_static", "trie_vs_static_as_advised"):
         console.print(f"{figure}: {result[figure]:.2f}")
     console.print(f"exact: {result['exact_cases']:,} cases, {result['exact_failures']:,} failures")
+    console.print(f"filters add {result['filters']['filter_extra']:.1%} to a search at most")
+    built = result["scale"]
+    console.print(
+        f"{built['n_sids']:,} SIDs: trie built in {built['build_s']:.1f} s with "
+        f"{built['peak_bytes'] / 2**20:,.0f} MB; it has {built['device_bytes_per_sid']:.1f} bytes a SID"
+    )
 
 
 def _table(*headers: str) -> Table:

@@ -1,7 +1,7 @@
 """``radsearch bench decode`` in a size of seconds."""
 
 import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,39 +20,50 @@ SHAPE = Shape(d_model=32, n_layers=1, vocab_size=40, codebooks=(9, 7, 8), n_sids
 TINY = DecodeSettings(
     SpeedSettings(AT_ONCE, (SHAPE,)),
     TrieSettings(AT_ONCE, (16,), (100,), (0.0,), (1,), (3,)),
+    filter_rounds=1,
     exact_cases=30,
+    filtered_batches=1,
+    largest_n_sids=1_000,
 )
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "QUICK", TINY)
-
-
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(bench, ["decode", "--quick", *arguments])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "QUICK", TINY)
+        patch.setattr(command, "THREADS", 1)  # more of them wait for one another on a busy machine
+        result = CliRunner().invoke(bench, ["decode", "--quick", *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_the_command_prints_one_object_and_writes_a_record(tmp_path: Path) -> None:
-    out = tmp_path / "results" / "decode.json"
-    printed = json.loads(run("--json", "--seed", "3", "--out", str(out)))
-    assert printed == json.loads(out.read_text())
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``--json`` prints, after it was found to be what ``--out`` writes."""
+    out = tmp_path_factory.mktemp("results") / "decode.json"
+    result: dict[str, Any] = json.loads(run("--json", "--seed", "3", "--out", str(out)))
+    assert result == json.loads(out.read_text())
+    return result
+
+
+def test_the_command_prints_one_object(printed: dict[str, Any]) -> None:
     assert printed["benchmark"] == "decode"
     assert printed["seeds"] == [3]
-    assert printed["device"]["threads"] == 2
+    assert printed["device"]["threads"] == 1
     assert printed["versions"]["onnxruntime"]
     assert printed.keys() >= {"command", "git", "trie_vs_static", *SPEEDUPS}
     assert all(printed[figure] > 0 for figure in SPEEDUPS)
     assert printed["exact_cases"] >= 30
-    assert printed["exact_failures"] == 0
+    assert printed["exact_failures"] == printed["filters"]["judged"]["failures"] == 0
+    assert printed["filters"]["decoder"] == "32x1"
+    assert printed["scale"]["n_sids"] == pytest.approx(1_000, rel=0.05)
 
 
-def test_the_command_prints_tables() -> None:
-    printed = run()
-    for text in ("generate, ms", "speedup_vs_eager_b32", "static, ms", "trie_vs_static", "exact: "):
-        assert text in printed
+def test_the_command_prints_tables(printed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "measure", lambda *_: printed)
+    shown = run()
+    lines = ("speedup_vs_eager_b32", "trie_vs_static", "exact: ", "filters add", "trie built in")
+    for text in ("generate, ms", "static, ms", *lines):
+        assert text in shown
 
 
 def test_what_runs_on_a_cpu_is_not_compared_on_a_gpu() -> None:
@@ -60,7 +71,6 @@ def test_what_runs_on_a_cpu_is_not_compared_on_a_gpu() -> None:
         command.measure(TINY, 0, torch.device("cuda"), print)
 
 
-def test_quick_measures_the_main_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_quick_measures_the_main_decoder() -> None:
     assert command.QUICK.speed.shapes == (Shape(),)
     assert {shape.name for shape in command.FULL.speed.shapes} == {"128x2", "256x4", "512x8"}
