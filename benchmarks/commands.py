@@ -4,6 +4,7 @@ import typer
 
 from benchmarks.bm25 import bm25
 from benchmarks.decode.command import decode
+from benchmarks.live import live
 from benchmarks.objectives.command import objectives
 from benchmarks.packing import packing
 from benchmarks.quality import quality
@@ -13,6 +14,7 @@ from benchmarks.training_speed import training_speed
 bench = typer.Typer(no_args_is_help=True)
 bench.command("bm25")(bm25)
 bench.command("decode")(decode)
+bench.command("live")(live)
 bench.command("objectives")(objectives)
 bench.command("packing")(packing)
 bench.command("quality")(quality)
