@@ -28,10 +28,9 @@ def build_graph(
         tokens int64 [B, T], left-padded; mask bool [B, T], false on padding;
         query_embedding float32 [B, embedding_dim], by the embedder of the items, zeros where that knows no
         texts;
-        trie_indptr int32 [n_internal + 1] and trie_codes int32 [n_edges], see ``sid.Trie``;
-        slots_0, slots_1, … int32 [W_l] = 0, 1, …: how many children of a node are looked at in one go; any
-        number ≥ 1 gives the same answers, ``sid.chunk_slots`` finds a fast one;
-        alive bool [F, n_nodes]: filters, see ``sid.Trie.alive``; filter_row int32 [B]: the one of each query.
+        trie_indptr, trie_codes, first_leaf, slots_0, slots_1, … int32, see ``sid.Trie.graph_inputs``;
+        alive bool [F · n_nodes]: filters behind one another, see ``sid.Trie.alive``; filter_start int64 [B]:
+        where the one of each query begins.
 
     Outputs, best first, equal log-probabilities by leaf:
         sids int32 [B, K, L], −1 where fewer than K SIDs exist; leaves int32 [B, K], −1 there;

@@ -71,7 +71,7 @@ class DecoderGraph:
         counts = g.CumSum(g.Cast(mask, to=ir.DataType.INT64), g.int64(1))
         # Padding stands at position −1 and averages over what it may not see: finite, and nobody looks at it.
         angles = blocks.angles(g.Sub(counts, g.int64(1)))
-        bias = self._causal_bias(mask)
+        bias = self._causal_bias(mask, counts)
         x = self._with_embeddings(blocks.embed("embed_tokens", tokens), embeddings)
         layers: Layers = []
         for layer in range(self._config.n_layers):
@@ -162,10 +162,14 @@ class DecoderGraph:
             g.Concat(earlier.keys, own.keys, axis=4), g.Concat(earlier.values, own.values, axis=3)
         )
 
-    def _causal_bias(self, mask: ir.Value) -> ir.Value:
-        """0 where a column may look at an earlier token or at itself, else ``UNSEEN``: [B, 1, 1, T, T]."""
+    def _causal_bias(self, mask: ir.Value, counts: ir.Value) -> ir.Value:
+        """0 where a column may look at an earlier token or at itself, else ``UNSEEN``: [B, 1, 1, T, T].
+
+        Args:
+            mask: bool [B, T].
+            counts: tokens up to each column, int64 [B, T]; among tokens they rise from column to column.
+        """
         g = self._g
-        columns = g.Range(g.int64(0), g.Squeeze(g.size(mask, 1)), g.int64(1))
-        not_later = g.LessOrEqual(columns, g.unsqueeze(columns, 1))
-        seen = g.And(not_later, g.unsqueeze(mask, 1, 2, 3))
+        not_later = g.LessOrEqual(g.unsqueeze(counts, 1), g.unsqueeze(counts, 2))
+        seen = g.And(g.unsqueeze(not_later, 1, 2), g.unsqueeze(mask, 1, 2, 3))
         return g.Where(seen, g.float32(0.0), g.float32(UNSEEN))

@@ -77,9 +77,10 @@ class TrieSearch:
         g: the graph that is being built.
         beam_width: K.
         indptr, codes: the trie's arrays.
-        slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.chunk_slots``.
+        first_leaf: int32 [1], its node.
+        slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.Trie.graph_inputs``.
         alive: bool [F · n_nodes], flat.
-        row_starts: int64 [B, 1, 1], where in ``alive`` each query's row begins.
+        filter_start: int64 [B], where in ``alive`` each query's filter begins.
         runners_up: R, how many of the pruned prefixes are ranked, too.
     """
 
@@ -87,9 +88,10 @@ class TrieSearch:
     beam_width: int
     indptr: ir.Value
     codes: ir.Value
+    first_leaf: ir.Value
     slots: list[ir.Value]
     alive: ir.Value
-    row_starts: ir.Value
+    filter_start: ir.Value
     runners_up: int = 0
 
     @classmethod
@@ -97,19 +99,16 @@ class TrieSearch:
         """Declare the inputs that carry the trie and the filters."""
         indptr = g.input("trie_indptr", ir.DataType.INT32, ["n_internal_plus_1"])
         codes = g.input("trie_codes", ir.DataType.INT32, ["n_edges"])
+        first_leaf = g.input("first_leaf", ir.DataType.INT32, [1])
         slots = [g.input(f"slots_{level}", ir.DataType.INT32, [f"W_{level}"]) for level in range(levels)]
-        alive = g.input("alive", ir.DataType.BOOL, ["F", "n_nodes"])
-        filter_row = g.input("filter_row", ir.DataType.INT32, ["B"])
-        # int64, because filters times nodes may pass 2^31.
-        starts = g.Mul(g.Cast(filter_row, to=ir.DataType.INT64), g.size(alive, 1))
-        flat, row_starts = g.reshape(alive, -1), g.unsqueeze(starts, 1, 2)
-        return cls(g, beam_width, indptr, codes, slots, flat, row_starts, runners_up)
+        alive = g.input("alive", ir.DataType.BOOL, ["all_filters"])
+        filter_start = g.input("filter_start", ir.DataType.INT64, ["B"])
+        return cls(g, beam_width, indptr, codes, first_leaf, slots, alive, filter_start, runners_up)
 
     def root(self) -> Beams:
         """One beam per query, at the root."""
-        g = self.g
-        shape = g.Shape(g.Squeeze(self.row_starts, g.int64([2])))
-        return Beams(g.Expand(g.int32(0), shape), g.Expand(g.float32(0.0), shape), None)
+        nodes = self.g.Cast(self._zeros(), to=ir.DataType.INT32)
+        return Beams(nodes, self.g.Cast(nodes, to=ir.DataType.FLOAT), None)
 
     def children(self, beams: Beams, code_log_probs: ir.Value, level: int) -> Children:
         """Walk all edges of all beams.
@@ -136,12 +135,13 @@ class TrieSearch:
         edges = g.Add(of_beam(first), g.Min(child, g.Sub(n_children, g.int32(1))))
         codes = g.Gather(self.codes, edges, axis=0)
         nodes = g.Add(edges, g.int32(1))
-        unfiltered = g.Gather(self.alive, g.Add(self.row_starts, g.Cast(nodes, to=ir.DataType.INT64)), axis=0)
+        places = g.Add(g.unsqueeze(self.filter_start, 1, 2), g.Cast(nodes, to=ir.DataType.INT64))
+        unfiltered = g.Gather(self.alive, places, axis=0)
         alive = g.And(g.Less(child, n_children), unfiltered)
         # One index into the scores of all beams of a query: int32 holds K · V.
-        n_codes = g.Cast(g.size(code_log_probs, 2), to=ir.DataType.INT32)
-        places = g.reshape(g.Add(g.Mul(g.unsqueeze(beam, 2), n_codes), codes), 0, -1)
-        of_code = g.GatherElements(g.reshape(code_log_probs, 0, -1), places, axis=1)
+        first_codes = g.Mul(g.unsqueeze(beam, 2), self._n_codes(code_log_probs, level))
+        scored = g.reshape(g.Add(first_codes, codes), 0, -1)
+        of_code = g.GatherElements(g.reshape(code_log_probs, 0, -1), scored, axis=1)
         scores = g.Add(of_beam(beams.log_probs), g.Reshape(of_code, g.Shape(codes)))
         scores = g.Where(alive, scores, g.float32(DEAD))
         return Children(g.reshape(nodes, 0, -1), g.reshape(codes, 0, -1), g.reshape(scores, 0, -1), beam)
@@ -159,30 +159,54 @@ class TrieSearch:
             its last beam and have no child left.
         """
         g = self.g
-        width = g.Cast(g.size(self.slots[level], 0), to=ir.DataType.INT32)
+        width = self._width(level)
         per_beam = self._divided_up(degree, width)
         ends = g.CumSum(per_beam, g.int64(1))
         starts = g.Sub(ends, per_beam)
-        # The best are taken among the slots, so there have to be as many.
-        n_ranked = g.int32([self.beam_width + self.runners_up])
-        most = g.Max(g.ReduceMax(ends, keepdims=0), self._divided_up(n_ranked, width))
+        chunks = self._chunk_numbers(ends, width, level)
         # Counting the beams that begin up to a chunk gives its beam. Those without chunks at the end begin
         # one past the last chunk.
-        length = g.Add(g.Cast(most, to=ir.DataType.INT64), g.int64([1]))
-        batch = g.size(degree, 0)
         begins = g.ScatterElements(
-            g.Expand(g.int32(0), g.Concat(batch, length, axis=0)),
+            g.Mul(g.Cast(self._zeros(), to=ir.DataType.INT32), chunks),
             starts,
-            g.Expand(g.int32(1), g.Shape(starts)),
+            g.Add(g.Mul(starts, g.int32(0)), g.int32(1)),
             axis=1,
             reduction="add",
         )
         counted = g.CumSum(begins, g.int64(1))
-        beam = g.Sub(g.Slice(counted, g.int64([0]), g.int64([-1]), g.int64([1])), g.int32(1))
-        chunk = g.Sub(
-            g.Range(g.int32(0), g.Squeeze(most), g.int32(1)), g.GatherElements(starts, beam, axis=1)
-        )
+        beam = g.Sub(self._but_last(counted, 1), g.int32(1))
+        chunk = g.Sub(self._but_last(chunks, 0), g.GatherElements(starts, beam, axis=1))
         return beam, g.unsqueeze(g.Mul(chunk, width), 2)
+
+    def _chunk_numbers(self, ends: ir.Value, width: ir.Value, level: int) -> ir.Value:
+        """0, 1, … C, int32 [C + 1].
+
+        Args:
+            ends: int32 [B, n], chunks of each beam and all before it.
+            width: int32 [1], W.
+            level: of the children.
+        """
+        g = self.g
+        # The best are taken among the slots, so there have to be as many.
+        n_ranked = g.int32([self.beam_width + self.runners_up])
+        most = g.Max(g.ReduceMax(ends, keepdims=0), self._divided_up(n_ranked, width))
+        return g.Range(g.int32(0), g.Squeeze(g.Add(most, g.int32(1))), g.int32(1))
+
+    def _n_codes(self, code_log_probs: ir.Value, level: int) -> ir.Value:
+        """Size of the codebook, int32 [1]."""
+        return self.g.Cast(self.g.size(code_log_probs, 2), to=ir.DataType.INT32)
+
+    def _width(self, level: int) -> ir.Value:
+        """W of a level, int32 [1]."""
+        return self.g.Add(self.g.last(self.slots[level], 0), self.g.int32(1))
+
+    def _but_last(self, x: ir.Value, axis: int) -> ir.Value:
+        """All but the last along an axis."""
+        return self.g.Slice(x, self.g.int64([0]), self.g.int64([-1]), self.g.int64([axis]))
+
+    def _zeros(self) -> ir.Value:
+        """One per query, int64 [B, 1]; of an input, so that no size has to come from the host."""
+        return self.g.unsqueeze(self.g.Mul(self.filter_start, self.g.int64(0)), 1)
 
     def _divided_up(self, x: ir.Value, width: ir.Value) -> ir.Value:
         """⌈x / width⌉ of int32."""
@@ -212,9 +236,12 @@ class TrieSearch:
             g.GatherElements(values, chosen, axis=1)
             for values in (children.nodes, children.codes, children.log_probs)
         )
-        chunks = g.Div(chosen, g.size(self.slots[level], 0))
+        chunks = g.Div(chosen, g.Cast(self._width(level), to=ir.DataType.INT64))
         beam = g.Cast(g.GatherElements(children.beams, chunks, axis=1), to=ir.DataType.INT64)
-        parents = g.Add(beam, self._first_rows(beams))
+        n_beams = 1 if level == 0 else self.beam_width
+        # The row of each query's first beam among the flattened [B · n] beams.
+        row = g.Sub(g.CumSum(g.Add(self._zeros(), g.int64(1)), g.int64(0)), g.int64(1))
+        parents = g.Add(beam, g.Mul(row, g.int64(n_beams)))
         sids = g.unsqueeze(codes, 2)
         if beams.sids is not None:
             prefixes = g.Gather(g.reshape(beams.sids, -1, level), parents, axis=0)
@@ -225,17 +252,9 @@ class TrieSearch:
         """SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves int32 [B, K] of the last beams."""
         g = self.g
         filled = self._filled(beams.log_probs)
-        n_internal = g.Cast(g.Sub(g.size(self.indptr, 0), g.int64(1)), to=ir.DataType.INT32)
-        leaves = g.Where(filled, g.Sub(beams.nodes, n_internal), g.int32(-1))
+        leaves = g.Where(filled, g.Sub(beams.nodes, self.first_leaf), g.int32(-1))
         return g.Where(g.unsqueeze(filled, 2), beams.sids, g.int32(-1)), beams.log_probs, leaves
 
     def _filled(self, log_probs: ir.Value) -> ir.Value:
         """Whether each beam or child exists, bool [B, n]."""
         return self.g.Greater(log_probs, self.g.float32(DEAD / 2))
-
-    def _first_rows(self, beams: Beams) -> ir.Value:
-        """The row of each query's first beam among the flattened [B · n] beams, int64 [B, 1]."""
-        g = self.g
-        batch, n_beams = g.size(beams.nodes, 0), g.size(beams.nodes, 1)
-        rows = g.Range(g.int64(0), g.Squeeze(batch), g.int64(1))
-        return g.unsqueeze(g.Mul(rows, n_beams), 1)

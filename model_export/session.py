@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model_export.reference import Prompt
-from sid import Ranking, Trie, chunk_slots
+from sid import Ranking, Trie
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,7 @@ def feeds(
         "tokens": prompts.tokens,
         "mask": prompts.mask,
         "query_embedding": prompts.embeddings,
-        "trie_indptr": trie.indptr,
-        "trie_codes": trie.codes,
-        "alive": alive,
-        "filter_row": filter_rows,
-        **chunk_slots(trie),
+        "alive": alive.reshape(-1),
+        "filter_start": filter_rows.astype(np.int64) * trie.n_nodes,
+        **trie.graph_inputs,
     }

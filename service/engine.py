@@ -13,7 +13,7 @@ from service.device import CUDA, choose_provider, load_graph
 from service.embedder import Embeddings, NoEmbedder, load_embedder
 from service.errors import ServiceError
 from service.tokenizer import Query
-from sid import Trie, chunk_slots
+from sid import Trie
 
 OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 PAD = 0
@@ -97,13 +97,12 @@ class Engine:
             trie: of an epoch.
             alive: bool [n_nodes], the nodes that a search without a filter may reach.
         """
-        arrays = {"trie_indptr": trie.indptr, "trie_codes": trie.codes, **chunk_slots(trie)}
-        on_device = {name: self._on_device(array) for name, array in arrays.items()}
-        return BoundTrie(on_device, alive[None], self._on_device(alive[None]))
+        on_device = {name: self._on_device(array) for name, array in trie.graph_inputs.items()}
+        return BoundTrie(on_device, alive, self._on_device(alive))
 
     def rebind(self, bound: BoundTrie, alive: NDArray[np.bool_]) -> BoundTrie:
         """The same trie on the device with other nodes alive, bool [n_nodes]."""
-        return replace(bound, alive=alive[None], alive_on_device=self._on_device(alive[None]))
+        return replace(bound, alive=alive, alive_on_device=self._on_device(alive))
 
     def embed_items(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts of items, float32 [n, embedding_dim]; blocks.
@@ -143,12 +142,12 @@ class Engine:
         binding = self._sessions[graph_width].io_binding()
         for name, value in trie.arrays.items():
             binding.bind_ortvalue_input(name, value)
-        alive = self._on_device(np.vstack([trie.alive, *masks])) if masks else trie.alive_on_device
+        alive = self._on_device(np.concatenate([trie.alive, *masks])) if masks else trie.alive_on_device
         binding.bind_ortvalue_input("alive", alive)
         binding.bind_cpu_input("tokens", tokens)
         binding.bind_cpu_input("mask", mask)
         binding.bind_cpu_input("query_embedding", embeddings)
-        binding.bind_cpu_input("filter_row", mask_of_query)
+        binding.bind_cpu_input("filter_start", mask_of_query.astype(np.int64) * len(trie.alive))
         for name in OUTPUTS:
             binding.bind_output(name, "cpu")
         self._sessions[graph_width].run_with_iobinding(binding)

@@ -12,7 +12,6 @@ from sid.ordering import (
     order_items,
 )
 from sid.quantizer import ResidualQuantizer
-from sid.slots import chunk_slots
 from sid.table import SidTable
 from sid.texts import item_text
 from sid.tfidf import TfidfEmbedder
@@ -34,7 +33,6 @@ __all__ = [
     "TfidfEmbedder",
     "Trie",
     "best_first",
-    "chunk_slots",
     "explain",
     "item_text",
     "order_items",

@@ -1,10 +1,12 @@
 """The prefix tree of all SIDs, as the flat arrays that beam search reads on the device."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sid.slots import chunk_width, most_chunks
 from sid.table import SidTable
 
 
@@ -37,6 +39,37 @@ class Trie:
     def n_nodes(self) -> int:
         """Number of all nodes, leaves included."""
         return self.n_internal + self.n_leaves
+
+    @cached_property
+    def graph_inputs(self) -> dict[str, NDArray[np.int32]]:
+        """The trie as exported graphs read it, by input.
+
+        ``trie_indptr`` and ``trie_codes``; ``first_leaf`` [1], the node of leaf 0; per level ``slots_0`` and
+        so on, [W] = 0, 1, …, whose lengths are the chunks in which a level's children are read.
+        """
+        slots = {f"slots_{level}": np.arange(width) for level, width in enumerate(self._chunk_widths)}
+        return {
+            "trie_indptr": self.indptr,
+            "trie_codes": self.codes,
+            "first_leaf": np.array([self.n_internal], dtype=np.int32),
+            **{name: array.astype(np.int32) for name, array in slots.items()},
+        }
+
+    def chunk_budget(self, beam_width: int) -> dict[str, NDArray[np.int32]]:
+        """Further inputs, ``chunks_0`` and so on, of graphs whose sizes hang on nothing but the trie.
+
+        Args:
+            beam_width: K, and the runners-up of a graph that explains, which need a slot each.
+
+        Returns:
+            int32 [C + 1] = 0, 1, … per level, C as many chunks as K beams can have.
+        """
+        budgets = {}
+        for level, (degrees, width) in enumerate(zip(self._degrees(), self._chunk_widths, strict=True)):
+            n_beams = 1 if level == 0 else beam_width
+            chunks = max(most_chunks(degrees, width, n_beams), -(-beam_width // width))
+            budgets[f"chunks_{level}"] = np.arange(chunks + 1, dtype=np.int32)
+        return budgets
 
     @classmethod
     def from_table(cls, table: SidTable) -> "Trie":
@@ -83,6 +116,14 @@ class Trie:
             np.cumsum(alive[1:][edges[0] : edges[-1]], out=living[1:])
             alive[first:last] = np.diff(living[edges - edges[0]]) > 0
         return alive
+
+    @cached_property
+    def _chunk_widths(self) -> list[int]:
+        return [chunk_width(degrees) for degrees in self._degrees()]
+
+    def _degrees(self) -> list[NDArray[np.int32]]:
+        """Children of each node, per level."""
+        return [np.diff(self.indptr[first : last + 1]) for first, last in self._levels()]
 
     def _levels(self) -> list[tuple[int, int]]:
         """Node range of each level of internal nodes, root first."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from model_export.graph_builder import GraphBuilder, Output
 from model_export.graph_search import TrieSearch
-from sid import Trie, chunk_slots
+from sid import Trie
 
 Logits = list[NDArray[np.float32]]
 
@@ -41,7 +41,7 @@ class TrieStep:
             SIDs int32 [B, K, L] and log-probabilities float32 [B, K], best first.
         """
         given = {f"logits_{level}": values for level, values in enumerate(logits)}
-        rows = {"filter_row": np.zeros(len(logits[0]), np.int32)}
+        rows = {"filter_start": np.zeros(len(logits[0]), np.int64)}
         sids, log_probs = self._session.run(["sids", "log_probs"], {**given, **rows, **trie})
         return sids, log_probs
 
@@ -49,10 +49,8 @@ class TrieStep:
 def trie_inputs(trie: Trie) -> dict[str, NDArray[np.generic]]:
     """The trie as the graph reads it, without a filter."""
     return {
-        "trie_indptr": trie.indptr,
-        "trie_codes": trie.codes,
-        "alive": np.ones((1, trie.n_nodes), dtype=bool),
-        **chunk_slots(trie),
+        "alive": np.ones(trie.n_nodes, dtype=bool),
+        **trie.graph_inputs,
     }
 
 

@@ -121,7 +121,9 @@ def test_any_chunk_gives_the_same_answers(
     expected = search(scores, trie, beam_width)
     slots = {f"slots_{level}": np.arange(width, dtype=np.int32) for level, width in enumerate(widths)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model_export.session.chunk_slots", lambda _: slots)
+        patch.setitem(trie.graph_inputs, "slots_0", slots["slots_0"])
+        patch.setitem(trie.graph_inputs, "slots_1", slots["slots_1"])
+        patch.setitem(trie.graph_inputs, "slots_2", slots["slots_2"])
         found = search(scores, trie, beam_width)
     np.testing.assert_array_equal(found.leaves, expected.leaves)
     np.testing.assert_array_equal(found.log_probs, expected.log_probs)

@@ -103,10 +103,7 @@ def keep_suffixes(self: DecoderGraph, layers: Any, parents: ir.Value, level: int
 
 def ignore_filters(self: TrieSearch, *args: Any) -> Any:
     everything = self.g.Or(self.alive, self.g.Not(self.alive))
-    unfiltered = TrieSearch(
-        self.g, self.beam_width, self.indptr, self.codes, self.slots, everything, self.row_starts
-    )
-    return CHILDREN(unfiltered, *args)
+    return CHILDREN(replace(self, alive=everything), *args)
 
 
 def drop_prefix(self: TrieSearch, children: Any, beams: Any, level: int, in_trie_order: bool) -> Any:
