@@ -123,7 +123,7 @@ class ServiceSettings(BaseSettings):
     """How long Redis may take before the bundle's own copy answers."""
 
     epoch_ttl_s: int = Field(7 * 86_400, ge=60)
-    """When an epoch that no service uses any more leaves Redis."""
+    """When an epoch leaves Redis after its last service stopped; a superseded one goes within an hour."""
 
     event_log: Path = Path("events")
     """Directory of the event log: searches, clicks, carts, purchases."""

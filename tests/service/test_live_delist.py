@@ -121,7 +121,7 @@ def test_masks_are_those_of_a_catalogue_without_the_item(live: Any) -> None:
         np.testing.assert_array_equal(mask.items, expected)
         np.testing.assert_array_equal(mask.alive, trie.alive(leaves))
         assert mask.n_leaves == leaves.sum()
-    np.testing.assert_array_equal(snapshot.trie.alive[0], snapshot.filters.everything.alive)
+    np.testing.assert_array_equal(snapshot.trie.alive.ravel(), snapshot.filters.everything.alive)
 
 
 def test_items_that_nobody_knows_are_told(live: Any) -> None:
