@@ -25,7 +25,7 @@ from training.shop.shop import ShopSettings, write_shop
 from training.sids.build import SidSettings, build_sids
 
 SHOP_ITEMS = 2_000
-CODEBOOKS, EMBEDDING_DIM, VECTOR_DIM = (128, 128, 128), 64, 64
+CODEBOOKS, EMBEDDING_DIM, VECTOR_DIM = (128, 128, 128), 256, 64
 BEAM_WIDTH = 64
 TITLE_WORDS = 8
 ORDERING = OrderingWeights(tau=0.5, prior=0.1, words=0.3, trigrams=0.05, embedding=0.5)
