@@ -13,9 +13,9 @@ from rich.markup import escape
 from model_export.bundle import export_bundle
 from model_export.embedder import ENCODER
 from model_export.errors import ExportError
-from model_export.int8 import Int8Proof
 from model_export.proof import Proof
 from model_export.proven_graphs import Precision, ProvenGraph
+from model_export.rounded import RoundedProof
 from model_export.source import Source
 from sid.manifest import Manifest
 
@@ -34,7 +34,7 @@ def export(
     precision: Annotated[
         list[Precision] | None,
         typer.Option(
-            help="'int8' also writes int8 graphs, faster on a CPU, if no metric on valid queries loses 0.5%."
+            help="Also write int8 (CPU) or fp16 (GPU) graphs, if no metric on valid queries loses 0.5%."
         ),
     ] = None,
     as_json: Annotated[
@@ -103,7 +103,7 @@ def _print_graph(graph: ProvenGraph, console: Console) -> None:
         f"{graph.proof_s:.1f} s"
     )
     proof = graph.proof
-    findings = _of_int8(proof) if isinstance(proof, Int8Proof) else _of_fp32(proof)
+    findings = _of_rounded(proof) if isinstance(proof, RoundedProof) else _of_fp32(proof)
     for value, finding in findings:
         console.print(f"  {value}  {finding}")
 
@@ -122,7 +122,7 @@ def _of_fp32(proof: Proof) -> list[tuple[str, str]]:
     return [(f"{value:.1e}", finding) for value, finding in figures]
 
 
-def _of_int8(proof: Int8Proof) -> list[tuple[str, str]]:
+def _of_rounded(proof: RoundedProof) -> list[tuple[str, str]]:
     return [
         (f"{proof.overlap:7.1%}", f"of the SIDs found are those of float32, {proof.n_queries} valid queries"),
         (f"{proof.log_probs_from_fp32:7.1e}", "log p from float32's, on average"),

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from model_export.graph_builder import GraphBuilder, Output
+from model_export.graph_captured import CapturedTrieSearch
 from model_export.graph_decoder import DecoderGraph
 from model_export.graph_search import TrieSearch
 from training.model import DecoderConfig
@@ -19,6 +20,7 @@ def build_graph(
     beam_width: int,
     input_ranges: Mapping[str, float] = MappingProxyType({}),
     runners_up: int = 0,
+    for_gpu: bool = False,
 ) -> ir.Model:
     """Write a decoder and its beam search as one ONNX model.
 
@@ -47,13 +49,19 @@ def build_graph(
         input_ranges: linear layers to compute in int8, with their largest absolute inputs, see
             ``model_export.calibration``.
         runners_up: R.
+        for_gpu: activations in float16, scores still in float32, and sizes that CUDA graphs can capture; with
+            further inputs chunks_0, chunks_1, …, see ``sid.Trie.chunk_budget``.
     """
     g = GraphBuilder()
     tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
     mask = g.input("mask", ir.DataType.BOOL, ["B", "T"])
     embeddings = g.input("query_embedding", ir.DataType.FLOAT, ["B", config.embedding_dim])
-    search = TrieSearch.with_inputs(g, config.levels, beam_width, runners_up)
-    decoder = DecoderGraph(g, config, weights, input_ranges)
+    search = (
+        CapturedTrieSearch.of_codebooks(g, config.codebook_sizes, beam_width, runners_up)
+        if for_gpu
+        else TrieSearch.with_inputs(g, config.levels, beam_width, runners_up)
+    )
+    decoder = DecoderGraph(g, config, weights, input_ranges, for_gpu)
 
     prompt = decoder.read_prompt(tokens, mask, embeddings)
     hidden, codes_read = prompt.hidden, None

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from model_export.graph_builder import GraphBuilder
 from training.model import DecoderConfig
 
-UNSEEN = (
-    -1e30
-)  # added to the score of a column that may not be looked at; finite, as −inf − (−inf) is no number
+# Added to the score of a column that may not be looked at; finite, as −inf − (−inf) is no number.
+UNSEEN = -1e30
+UNSEEN_HALF = -3e4  # float16 ends at 65,504
 INT8_LEVELS = 127  # on each side of 0
 INT8_ZERO = np.uint8(128)  # of inputs, which are unsigned: x86 multiplies unsigned by signed bytes fastest
 SLICE_END = 2**31 - 1
@@ -52,14 +52,15 @@ class Blocks:
         g: the graph that is being built.
         config: shape of the decoder.
         weights: float32, by the names of the checkpoint.
-        input_ranges: largest absolute inputs of the linear layers that compute in int8, by name; the others
-            compute in float32.
+        input_ranges: largest absolute inputs of the linear layers that compute in int8, by name.
+        half: whether all others, and what lies between them, compute in float16 instead of float32.
     """
 
     g: GraphBuilder
     config: DecoderConfig
     weights: Mapping[str, NDArray[np.float32]]
     input_ranges: Mapping[str, float]
+    half: bool
     _rounded: dict[tuple[ir.Value, float], ir.Value] = field(default_factory=dict)
 
     def embed(self, table: str, rows: ir.Value) -> ir.Value:
@@ -68,13 +69,28 @@ class Blocks:
 
     def table(self, name: str) -> ir.Value:
         """An embedding table, [rows, d_model]."""
-        return self.g.weight(f"{name}.weight", self.weights[f"{name}.weight"])
+        return self._weight(name, self.weights[f"{name}.weight"])
+
+    def activations(self, x: ir.Value) -> ir.Value:
+        """Take float32 values among the activations."""
+        return self.g.Cast(x, to=ir.DataType.FLOAT16) if self.half else x
+
+    def scores(self, x: ir.Value) -> ir.Value:
+        """Take activations among the scores and vectors, which are float32 in any case."""
+        return self.g.Cast(x, to=ir.DataType.FLOAT) if self.half else x
+
+    def bias(self, seen: ir.Value) -> ir.Value:
+        """0 where a column may be looked at, else so low that it weighs nothing."""
+        g = self.g
+        if self.half:
+            return g.Where(seen, g.float16(0.0), g.float16(UNSEEN_HALF))
+        return g.Where(seen, g.float32(0.0), g.float32(UNSEEN))
 
     def linear(self, x: ir.Value, name: str) -> ir.Value:
         """[..., in] → [..., out]; torch keeps the weight as [out, in]."""
         if name in self.input_ranges:
             return self._int8_linear(x, name)
-        return self.g.MatMul(x, self.g.weight(f"{name}.weight", self.weights[f"{name}.weight"].T))
+        return self.g.MatMul(x, self._weight(name, self.weights[f"{name}.weight"].T))
 
     def _int8_linear(self, x: ir.Value, name: str) -> ir.Value:
         """The same with both sides in int8, a scale per output of the weight and one for all inputs.
@@ -99,7 +115,7 @@ class Blocks:
 
     def norm(self, x: ir.Value, name: str, scale: float = 1.0) -> ir.Value:
         """RMSNorm over the last axis, times a scale that goes into its weight."""
-        weight = self.g.weight(f"{name}.weight", self.weights[f"{name}.weight"] * np.float32(scale))
+        weight = self._weight(name, self.weights[f"{name}.weight"] * np.float32(scale))
         return self.g.RMSNormalization(x, weight, axis=-1, epsilon=self.config.rms_eps)
 
     def angles(self, positions: ir.Value) -> Angles:
@@ -108,7 +124,7 @@ class Blocks:
         exponents = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
         frequencies = g.weight("rotary.frequencies", np.float32(self.config.rope_theta) ** -exponents)
         angles = g.Mul(g.unsqueeze(g.Cast(positions, to=ir.DataType.FLOAT), 2), frequencies)
-        return Angles(g.Cos(angles), g.Sin(angles))
+        return Angles(self.activations(g.Cos(angles)), self.activations(g.Sin(angles)))
 
     def feed_forward(self, x: ir.Value, layer: int) -> ir.Value:
         """SwiGLU: [..., d_model] → [..., d_model]."""
@@ -177,6 +193,9 @@ class Blocks:
         from_prompt = self._beams_outside(g.MatMul(of_prompt, prompt.values))
         from_codes = g.MatMul(self._beams_outside(of_codes), codes.values)
         return self._output(g.Add(from_prompt, from_codes), layer)
+
+    def _weight(self, name: str, array: NDArray[np.float32]) -> ir.Value:
+        return self.g.weight(f"{name}.weight", array.astype(np.float16) if self.half else array)
 
     @property
     def _groups(self) -> int:

@@ -75,6 +75,10 @@ class GraphBuilder:
         """A constant scalar or vector: scores, log-probabilities."""
         return self._constant(np.asarray(value, np.float32))
 
+    def float16(self, value: float | Sequence[float]) -> ir.Value:
+        """A constant scalar or vector among activations in half precision."""
+        return self._constant(np.asarray(value, np.float16))
+
     def size(self, x: ir.Value, axis: int) -> ir.Value:
         """The size of one axis, int64 [1]."""
         return self.Shape(x, start=axis, end=axis + 1)

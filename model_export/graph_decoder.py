@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from model_export.graph_blocks import UNSEEN, Angles, Blocks, KeysValues
+from model_export.graph_blocks import Angles, Blocks, KeysValues
 from model_export.graph_builder import GraphBuilder
 from training.model import DecoderConfig
 
@@ -25,9 +25,9 @@ class Prompt:
 
     Attributes:
         hidden: normed state at [SEP], [B, 1, d_model].
-        embeddings: of the queries, [B, embedding_dim].
+        embeddings: of the queries, among the activations, [B, embedding_dim].
         lengths: tokens that are not padding, int64 [B, 1].
-        bias: 0 on tokens, ``UNSEEN`` on padding, [B, 1, 1, 1, T].
+        bias: 0 on tokens, very low on padding, [B, 1, 1, 1, T].
         layers: keys and values.
     """
 
@@ -46,6 +46,7 @@ class DecoderGraph:
         config: shape of the decoder.
         weights: float32, by the names of the checkpoint.
         input_ranges: of the linear layers that compute in int8, see :class:`Blocks`.
+        half: whether activations are float16.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class DecoderGraph:
         config: DecoderConfig,
         weights: Mapping[str, NDArray[np.float32]],
         input_ranges: Mapping[str, float],
+        half: bool,
     ) -> None:
         self._g = g
         self._config = config
-        self._blocks = Blocks(g, config, weights, input_ranges)
+        self._blocks = Blocks(g, config, weights, input_ranges, half)
 
     def read_prompt(self, tokens: ir.Value, mask: ir.Value, embeddings: ir.Value) -> Prompt:
         """Run all layers over the prompt.
@@ -71,6 +73,7 @@ class DecoderGraph:
         counts = g.CumSum(g.Cast(mask, to=ir.DataType.INT64), g.int64(1))
         # Padding stands at position −1 and averages over what it may not see: finite, and nobody looks at it.
         angles = blocks.angles(g.Sub(counts, g.int64(1)))
+        embeddings = blocks.activations(embeddings)
         bias = self._causal_bias(mask, counts)
         x = self._with_embeddings(blocks.embed("embed_tokens", tokens), embeddings)
         layers: Layers = []
@@ -139,13 +142,13 @@ class DecoderGraph:
         g = self._g
         # The head is tied to the embeddings; the runtime transposes them once, when it loads the graph.
         head = g.Transpose(self._blocks.table(f"code_embeddings.{level}"), perm=(1, 0))
-        return g.LogSoftmax(g.MatMul(hidden, head), axis=-1)
+        return g.LogSoftmax(self._blocks.scores(g.MatMul(hidden, head)), axis=-1)
 
     def query_vector(self, prompt: Prompt) -> ir.Value:
         """Unit query vectors, [B, vector_dim]."""
         g, blocks = self._g, self._blocks
         of_state = blocks.linear(g.reshape(prompt.hidden, 0, -1), "query_head")
-        vector = g.Add(of_state, blocks.linear(prompt.embeddings, "item_head"))
+        vector = blocks.scores(g.Add(of_state, blocks.linear(prompt.embeddings, "item_head")))
         norm = g.ReduceL2(vector, g.int64([-1]), keepdims=1)
         return g.Div(vector, g.Max(norm, g.float32(SMALLEST_NORM)))
 
@@ -163,7 +166,7 @@ class DecoderGraph:
         )
 
     def _causal_bias(self, mask: ir.Value, counts: ir.Value) -> ir.Value:
-        """0 where a column may look at an earlier token or at itself, else ``UNSEEN``: [B, 1, 1, T, T].
+        """0 where a column may look at an earlier token or at itself, else very low: [B, 1, 1, T, T].
 
         Args:
             mask: bool [B, T].
@@ -172,4 +175,4 @@ class DecoderGraph:
         g = self._g
         not_later = g.LessOrEqual(g.unsqueeze(counts, 1), g.unsqueeze(counts, 2))
         seen = g.And(g.unsqueeze(not_later, 1, 2), g.unsqueeze(mask, 1, 2, 3))
-        return g.Where(seen, g.float32(0.0), g.float32(UNSEEN))
+        return self._blocks.bias(seen)

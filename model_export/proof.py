@@ -5,7 +5,6 @@ gives the full ranking; a float64 beam search gives the K best of the full trie 
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -95,12 +94,11 @@ class Effort:
         return cls(max(1, min(len(prompts), sequences // n_sids)), n_sids, *reference)
 
 
-def prove(graph: bytes | Path, beam_width: int, decoder: Decoder, table: SidTable, prompts: Prompts) -> Proof:
+def prove(session: GraphSession, decoder: Decoder, table: SidTable, prompts: Prompts) -> Proof:
     """Hold a graph against its judges.
 
     Args:
-        graph: the ONNX file, as it lies in the bundle, or its bytes.
-        beam_width: K.
+        session: the graph, loaded.
         decoder: the torch decoder that the graph was built from.
         table: the SIDs that exist.
         prompts: real queries.
@@ -108,9 +106,8 @@ def prove(graph: bytes | Path, beam_width: int, decoder: Decoder, table: SidTabl
     Raises:
         ExportError: if an answer is malformed or a difference exceeds ``TOLERANCE``.
     """
-    session = GraphSession(graph, beam_width)
     reference = ReferenceDecoder(decoder.config, weights_of(decoder))
-    effort = Effort.of(decoder, prompts, beam_width)
+    effort = Effort.of(decoder, prompts, session.beam_width)
     many, few = prompts[: effort.n_queries], prompts[: effort.n_reference_queries]
     small = _small_catalogue(table, effort.n_brute_force_sids)
     log_probs, query_vectors = _against_torch(session, decoder, table, many, effort.n_sids)

@@ -10,14 +10,13 @@ from model_export.errors import ExportError
 from model_export.graph import build_graph
 from model_export.graph_builder import OPSET
 from model_export.graph_files import GraphWriter
-from model_export.int8 import Int8Proof, calibrate, prove_int8
 from model_export.proof import Proof, prove, weights_of
+from model_export.rounded import RoundedProof, calibrate, prove_rounded
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import Trie
 from sid.manifest import Graph
 
-PROVIDER = "CPUExecutionProvider"
 PROOF_QUERIES = 16
 RUNNERS_UP = 5  # pruned prefixes per level that an explanation shows
 
@@ -27,6 +26,12 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     INT8 = "int8"
+    FP16 = "fp16"
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that such graphs are made for."""
+        return "CUDAExecutionProvider" if self is Precision.FP16 else "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ProvenGraph:
 
     graph: Graph
     n_nodes: int
-    proof: Proof | Int8Proof
+    proof: Proof | RoundedProof
     build_s: float
     proof_s: float
 
@@ -74,52 +79,53 @@ class GraphMaker:
         """
         for beam_width in sorted(set(beam_widths)):
             yield self._fp32(beam_width)
-            if Precision.INT8 in precisions:
-                yield self._int8(beam_width)
+            for precision in (Precision.INT8, Precision.FP16):
+                if precision in precisions:
+                    yield self._rounded(beam_width, precision)
 
     def _fp32(self, beam_width: int) -> ProvenGraph:
         started = time.perf_counter()
         graph, n_nodes = self._write(beam_width, Precision.FP32)
         built = time.perf_counter()
-        path, source = self._directory / graph.file, self._source
-        proof = prove(path, beam_width, source.decoder, source.dataset.sids, self._prompts)
-        self._prove_explanation(graph, proof.n_queries)
+        session, source = self._session(graph.file, beam_width), self._source
+        proof = prove(session, source.decoder, source.dataset.sids, self._prompts)
+        self._prove_explanation(graph, session, proof.n_queries)
         return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
 
-    def _int8(self, beam_width: int) -> ProvenGraph:
+    def _rounded(self, beam_width: int, precision: Precision) -> ProvenGraph:
         started = time.perf_counter()
-        fp32 = GraphSession(self._directory / _file(beam_width, Precision.FP32), beam_width)
-        if not self._input_ranges:
+        fp32 = self._session(_file(beam_width, Precision.FP32), beam_width)
+        if precision is Precision.INT8 and not self._input_ranges:
             self._input_ranges = calibrate(self._source, fp32, self._prompts)
-        graph, n_nodes = self._write(beam_width, Precision.INT8)
+        graph, n_nodes = self._write(beam_width, precision)
         built = time.perf_counter()
-        proof = prove_int8(fp32, GraphSession(self._directory / graph.file, beam_width), self._source)
-        self._prove_explanation(graph, PROOF_QUERIES)
+        rounding = self._session(graph.file, beam_width)
+        proof = prove_rounded(fp32, rounding, self._source, precision)
+        self._prove_explanation(graph, rounding, PROOF_QUERIES)
         return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
 
     def _write(self, beam_width: int, precision: Precision) -> tuple[Graph, int]:
         """Write a graph and the one that explains; returns its entry and its number of nodes."""
-        config, ranges = (
-            self._source.decoder.config,
-            self._input_ranges if precision is Precision.INT8 else {},
-        )
-        searching = build_graph(config, self._weights, beam_width, ranges)
-        explaining = build_graph(config, self._weights, beam_width, ranges, RUNNERS_UP)
+        config = self._source.decoder.config
+        ranges = self._input_ranges if precision is Precision.INT8 else {}
+        for_gpu = precision is Precision.FP16
+        searching = build_graph(config, self._weights, beam_width, ranges, for_gpu=for_gpu)
+        explaining = build_graph(config, self._weights, beam_width, ranges, RUNNERS_UP, for_gpu)
         writer, file = self._writers[precision], _file(beam_width, precision)
         writer.write(searching, file)
         writer.write(explaining, f"explain_{file}")
-        graph = Graph(file, f"explain_{file}", beam_width, precision, OPSET, PROVIDER)
+        graph = Graph(file, f"explain_{file}", beam_width, precision, OPSET, precision.provider)
         return graph, len(searching.graph)
 
-    def _prove_explanation(self, graph: Graph, n_queries: int) -> None:
+    def _prove_explanation(self, graph: Graph, session: GraphSession, n_queries: int) -> None:
         """Make sure that what explains finds what is explained."""
         trie, prompts = Trie.from_table(self._source.dataset.sids), self._prompts[:n_queries]
-        answers, explained = (
-            GraphSession(self._directory / file, graph.beam_width).search(prompts, trie)
-            for file in (graph.file, graph.explanation)
-        )
-        if not (answers.leaves == explained.leaves).all():
+        explained = self._session(graph.explanation, graph.beam_width).search(prompts, trie)
+        if not (session.search(prompts, trie).leaves == explained.leaves).all():
             raise ExportError(f"{graph.explanation} finds other SIDs than {graph.file}; please report this")
+
+    def _session(self, file: str, beam_width: int) -> GraphSession:
+        return GraphSession(self._directory / file, beam_width)
 
 
 def _file(beam_width: int, precision: Precision) -> str:

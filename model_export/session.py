@@ -89,6 +89,9 @@ class GraphSession:
         self.beam_width = beam_width
         source = str(graph) if isinstance(graph, Path) else graph
         self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._inputs = {value.name for value in self._session.get_inputs()}
+        ranked = [value.shape[1] for value in self._session.get_outputs() if value.name == "level_0_nodes"]
+        self._n_ranked = ranked[0] if ranked else beam_width
 
     def search(
         self,
@@ -105,7 +108,7 @@ class GraphSession:
             alive: bool [F, n_nodes], filters from ``trie.alive``; None lets everything through.
             filter_rows: int32 [B], the filter of each query; None is the first for all.
         """
-        inputs = feeds(prompts, trie, alive, filter_rows)
+        inputs = self._feeds(prompts, trie, alive, filter_rows)
         return Answers(*self._session.run(["sids", "log_probs", "leaves", "query_vector"], inputs))
 
     def rankings(self, prompts: Prompts, trie: Trie) -> list[Ranking]:
@@ -120,26 +123,27 @@ class GraphSession:
         """
         levels = range(len(trie.widths))
         names = [f"level_{level}_{what}" for level in levels for what in ("nodes", "log_probs")]
-        found = self._session.run(names, feeds(prompts, trie))
+        found = self._session.run(names, self._feeds(prompts, trie, None, None))
         return [Ranking(found[2 * level], found[2 * level + 1]) for level in levels]
 
-
-def feeds(
-    prompts: Prompts,
-    trie: Trie,
-    alive: NDArray[np.bool_] | None = None,
-    filter_rows: NDArray[np.int32] | None = None,
-) -> dict[str, NDArray[Any]]:
-    """The inputs of a graph; arguments as in :meth:`GraphSession.search`."""
-    if alive is None:
-        alive = np.ones((1, trie.n_nodes), dtype=bool)
-    if filter_rows is None:
-        filter_rows = np.zeros(len(prompts), dtype=np.int32)
-    return {
-        "tokens": prompts.tokens,
-        "mask": prompts.mask,
-        "query_embedding": prompts.embeddings,
-        "alive": alive.reshape(-1),
-        "filter_start": filter_rows.astype(np.int64) * trie.n_nodes,
-        **trie.graph_inputs,
-    }
+    def _feeds(
+        self,
+        prompts: Prompts,
+        trie: Trie,
+        alive: NDArray[np.bool_] | None,
+        filter_rows: NDArray[np.int32] | None,
+    ) -> dict[str, NDArray[Any]]:
+        """The inputs of the graph; arguments as in :meth:`search`."""
+        if alive is None:
+            alive = np.ones((1, trie.n_nodes), dtype=bool)
+        if filter_rows is None:
+            filter_rows = np.zeros(len(prompts), dtype=np.int32)
+        return {
+            "tokens": prompts.tokens,
+            "mask": prompts.mask,
+            "query_embedding": prompts.embeddings,
+            "alive": alive.reshape(-1),
+            "filter_start": filter_rows.astype(np.int64) * trie.n_nodes,
+            **trie.graph_inputs,
+            **(trie.chunk_budget(self._n_ranked) if "chunks_0" in self._inputs else {}),
+        }

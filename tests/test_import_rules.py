@@ -22,6 +22,11 @@ MAY_IMPORT = {
         "training.checkpoint",
         "training.dataset",
         "training.data.atomic",
+        # What rounds is judged by the metrics of 'radsearch evaluate'.
+        "training.evaluate",
+        "training.metrics",
+        "training.ordering",
+        "training.search",
     ),
     "service": ("service", "sid"),
     "loadtest": ("loadtest",),

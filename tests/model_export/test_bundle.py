@@ -131,8 +131,9 @@ def test_what_is_no_bundle_is_not_replaced(source: Source, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def tampered(config: DecoderConfig, weights: dict[str, Any], *rest: Any) -> ir.Model:
-    return build_graph(config, weights | {"norm.weight": weights["norm.weight"] * 1.01}, *rest)
+def tampered(config: DecoderConfig, weights: dict[str, Any], *rest: Any, **options: Any) -> ir.Model:
+    weights = weights | {"norm.weight": weights["norm.weight"] * 1.01}
+    return build_graph(config, weights, *rest, **options)
 
 
 def test_a_failed_proof_writes_nothing(

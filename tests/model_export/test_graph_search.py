@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model_export.graph_builder import GraphBuilder, Output
+from model_export.graph_captured import CapturedTrieSearch
 from model_export.graph_search import DEAD, TrieSearch
 from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
@@ -18,16 +19,21 @@ from sid import SidTable, Trie
 LEVELS = 3
 
 
-def table_graph(beam_width: int) -> bytes:
+def table_graph(beam_width: int, codebook: int | None = None) -> bytes:
     """A search whose codes have fixed scores: prompts are not read, each code's own number is its score.
 
-    ``tokens`` carries the scores of one query: level by level, V codes each.
+    ``tokens`` carries the scores of one query: level by level, V codes each. Where V is given as
+    ``codebook`` the search is the one that CUDA graphs can capture.
     """
     g = GraphBuilder()
     tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
     g.input("mask", ir.DataType.BOOL, ["B", "T"])
     g.input("query_embedding", ir.DataType.FLOAT, ["B", 1])
-    search = TrieSearch.with_inputs(g, LEVELS, beam_width)
+    search = (
+        CapturedTrieSearch.of_codebooks(g, (codebook,) * LEVELS, beam_width)
+        if codebook
+        else TrieSearch.with_inputs(g, LEVELS, beam_width)
+    )
     scores = g.reshape(g.Cast(tokens, to=ir.DataType.FLOAT), 0, LEVELS, 1, -1)
     beams = search.root()
     for level in range(LEVELS):
@@ -139,3 +145,34 @@ def test_equal_sums_of_different_beams_come_by_leaf(
     np.testing.assert_array_equal(answers.log_probs, [[-4, -4]])
     np.testing.assert_array_equal(answers.leaves, [[0, 1]])
     np.testing.assert_array_equal(answers.sids[0], table.codes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_items=st.integers(0, 200),
+    skew=st.sampled_from([1.1, 1.5, 4.0]),
+    beam_width=st.sampled_from([1, 5, 64]),
+)
+def test_fixed_sizes_give_the_same_answers(
+    search: Callable[[NDArray[np.int64], Trie, int], Answers],
+    seed: int,
+    n_items: int,
+    skew: float,
+    beam_width: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.zipf(skew, (n_items, LEVELS)).clip(max=12) - 1
+    trie = Trie.from_table(SidTable.from_item_codes(codes, (12,) * LEVELS))
+    scores = rng.integers(-3, 1, (2, LEVELS, 12))
+    tokens = scores.reshape(2, -1)
+    prompts = Prompts(tokens, np.ones(tokens.shape, bool), np.zeros((2, 1), np.float32))
+    found = captured_session(beam_width).search(prompts, trie)
+    expected = search(scores, trie, beam_width)
+    np.testing.assert_array_equal(found.leaves, expected.leaves)
+    np.testing.assert_array_equal(found.log_probs, expected.log_probs)
+
+
+@cache
+def captured_session(beam_width: int) -> GraphSession:
+    return GraphSession(table_graph(beam_width, 12), beam_width, threads=1)

@@ -15,7 +15,7 @@ from model_export.graph_blocks import Blocks
 from model_export.graph_decoder import DecoderGraph
 from model_export.graph_search import TrieSearch
 from model_export.proof import TOLERANCE, Proof, prove, weights_of
-from model_export.session import Prompts
+from model_export.session import GraphSession, Prompts
 from sid import SidTable
 from training.model import Decoder
 
@@ -44,7 +44,8 @@ def prove_weights(decoder: Decoder) -> Callable[[Weights], Proof]:
 
     def run(weights: Weights) -> Proof:
         model = build_graph(decoder.config, weights, BEAM_WIDTH)
-        return prove(ir.to_proto(model).SerializeToString(), BEAM_WIDTH, decoder, table, prompts)
+        session = GraphSession(ir.to_proto(model).SerializeToString(), BEAM_WIDTH)
+        return prove(session, decoder, table, prompts)
 
     return run
 

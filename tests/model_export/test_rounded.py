@@ -1,4 +1,4 @@
-"""Layers in int8: exact integer arithmetic, independent of neighbours, and refused where it costs quality."""
+"""Graphs that round: exact integers, independent of neighbours, and refused where rounding costs quality."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-import model_export.int8
+import model_export.rounded
 from model_export.bundle import export_bundle
 from model_export.calibration import input_ranges
 from model_export.errors import ExportError
@@ -23,7 +23,7 @@ from sid.manifest import Manifest
 from training.model import Decoder, DecoderConfig
 
 CODEBOOKS = (6, 4, 5)
-BOTH = (Precision.FP32, Precision.INT8)
+ALL = tuple(Precision)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_linear_layer_multiplies_integers() -> None:
     weight = rng.standard_normal((7, 16)).astype(np.float32)
     x = rng.uniform(-2.5, 2.5, (5, 16)).astype(np.float32)  # beyond the range, too
     g = GraphBuilder()
-    blocks = Blocks(g, DecoderConfig(4, (2,), 2), {"layer.weight": weight}, {"layer": 2.0})
+    blocks = Blocks(g, DecoderConfig(4, (2,), 2), {"layer.weight": weight}, {"layer": 2.0}, False)
     y = blocks.linear(g.input("x", ir.DataType.FLOAT, ["n", 16]), "layer")
     model = ir.to_proto(g.model("linear", {"y": Output(y, ir.DataType.FLOAT, ["n", 7])})).SerializeToString()
     (found,) = ort.InferenceSession(model).run(None, {"x": x})
@@ -76,19 +76,25 @@ def test_an_answer_does_not_depend_on_its_neighbours(decoders: dict[tuple[int, .
         np.testing.assert_allclose(alone.log_probs[0], together.log_probs[row], atol=1e-5)
 
 
-def test_int8_graphs_stand_beside_those_in_float32(
+def test_graphs_that_round_stand_beside_those_in_float32(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_export.int8, "MOST_LOST", 1.0)  # an untrained decoder ranks by chance
+    monkeypatch.setattr(model_export.rounded, "MOST_LOST", 1.0)  # an untrained decoder ranks by chance
     graphs: list[ProvenGraph] = []
-    export_bundle(source, [36, 40], "shop", tmp_path / "bundle", graphs.append, BOTH)
+    export_bundle(source, [36, 40], "shop", tmp_path / "bundle", graphs.append, ALL)
     manifest = Manifest.read(tmp_path / "bundle")
     assert [(graph.beam_width, graph.precision) for graph in manifest.graphs] == [
         (36, "fp32"),
         (36, "int8"),
+        (36, "fp16"),
         (40, "fp32"),
         (40, "int8"),
+        (40, "fp16"),
     ]
+    providers = {graph.precision: graph.provider for graph in manifest.graphs}
+    assert providers["fp16"] == "CUDAExecutionProvider"
+    assert providers["fp32"] == providers["int8"] == "CPUExecutionProvider"
+    assert manifest.metrics["proof"]["model_k40_fp16.onnx"]["log_probs_from_fp32"] < 0.05
     figures = manifest.metrics["proof"]["model_k40_int8.onnx"]
     assert 0.5 < figures["overlap"] <= 1
     assert figures["n_queries"] == 10
@@ -98,7 +104,7 @@ def test_int8_graphs_stand_beside_those_in_float32(
 def test_int8_that_loses_too_much_is_refused(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_export.int8, "MOST_LOST", -1.0)
+    monkeypatch.setattr(model_export.rounded, "MOST_LOST", -1.0)
     with pytest.raises(ExportError, match="export without --precision int8"):
-        export_bundle(source, [36], "shop", tmp_path / "bundle", lambda _: None, BOTH)
+        export_bundle(source, [36], "shop", tmp_path / "bundle", lambda _: None, ALL)
     assert not (tmp_path / "bundle").exists()

@@ -1,4 +1,4 @@
-"""Graphs whose layers multiply in int8: their calibration, and the proof that they lose next to nothing."""
+"""Graphs that compute in int8 or float16: calibration, and the proof that they lose next to nothing."""
 
 from dataclasses import asdict, dataclass
 
@@ -24,13 +24,13 @@ MOST_LOST = 0.005  # of a metric, relative to float32
 
 
 @dataclass(frozen=True)
-class Int8Proof:
-    """What a graph in int8 finds, beside the same one in float32.
+class RoundedProof:
+    """What a graph that rounds finds, beside the same one in float32.
 
     Attributes:
         overlap: share of the K best SIDs that both find, mean over queries.
         log_probs_from_fp32: mean absolute difference of the SIDs that both find.
-        lost: by metric of items, what int8 loses relative to float32; negative where it gains.
+        lost: by metric of items, what rounding loses relative to float32; negative where it gains.
         n_queries: validation queries that judge.
     """
 
@@ -58,42 +58,44 @@ def calibrate(source: Source, session: GraphSession, prompts: Prompts) -> dict[s
     return input_ranges(source.decoder, prompts.unpadded(), [some[:CALIBRATED_BY] for some in sids])
 
 
-def prove_int8(fp32: GraphSession, int8: GraphSession, source: Source) -> Int8Proof:
-    """Hold a graph in int8 against the one in float32, on validation queries.
+def prove_rounded(fp32: GraphSession, rounding: GraphSession, source: Source, precision: str) -> RoundedProof:
+    """Hold a graph that rounds against the one in float32, on validation queries.
+
+    Args:
+        fp32: the graph in float32.
+        rounding: the other one.
+        source: the decoder, its catalogue and queries.
+        precision: name of the other one, for errors.
 
     Raises:
         ExportError: if no query can judge, or a metric loses more than ``MOST_LOST``.
     """
-    dataset = source.dataset
+    remedy = f"export without --precision {precision}"
     try:
-        grades = judged_queries(dataset, "valid", _n_queries(source, fp32.beam_width)).grades
+        grades = judged_queries(source.dataset, "valid", _n_queries(source, fp32.beam_width)).grades
     except EvaluationError as error:
-        raise ExportError(
-            f"int8 cannot be judged: {dataset.path} has no valid query with a relevant item; export without "
-            "--precision int8"
-        ) from error
+        raise ExportError(f"{precision} cannot be judged: {error}; or {remedy}") from error
     queries = list(grades)
-    exact, rounded = _search(fp32, source, queries), _search(int8, source, queries)
-    expected = _values(source, queries, exact)
-    found = _values(source, queries, rounded)
+    exact, rounded = _search(fp32, source, queries), _search(rounding, source, queries)
+    expected, found = _values(source, queries, exact), _values(source, queries, rounded)
     lost = {
-        metric: 1.0 - float(found[metric].mean() / expected[metric].mean())
-        for metric in expected
-        if expected[metric].any()
+        metric: 1.0 - float(found[metric].mean() / values.mean())
+        for metric, values in expected.items()
+        if values.any()
     }
     if not lost:
         raise ExportError(
-            f"int8 cannot be judged: no relevant item is found for {len(queries):,} valid queries; export "
-            "without --precision int8"
+            f"{precision} cannot be judged: nothing relevant is found for {len(queries):,} valid queries; "
+            f"{remedy}"
         )
     worst = max(lost, key=lambda metric: lost[metric])
     if lost[worst] > MOST_LOST:
         raise ExportError(
-            f"int8 loses {lost[worst]:.1%} of {worst} on {len(queries):,} valid queries, {MOST_LOST:.1%} is "
-            "allowed; export without --precision int8"
+            f"{precision} loses {lost[worst]:.1%} of {worst} on {len(queries):,} valid queries, "
+            f"{MOST_LOST:.1%} is allowed; {remedy}"
         )
     common, differences = _compare(exact, rounded)
-    return Int8Proof(common, differences, lost, len(queries))
+    return RoundedProof(common, differences, lost, len(queries))
 
 
 def _n_queries(source: Source, beam_width: int) -> int:
