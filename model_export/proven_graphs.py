@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model_export.errors import ExportError
 from model_export.graph import build_graph
 from model_export.graph_builder import OPSET
@@ -89,7 +92,9 @@ class GraphMaker:
         built = time.perf_counter()
         session, source = self._session(graph.file, beam_width), self._source
         proof = prove(session, source.decoder, source.dataset.sids, self._prompts)
-        self._prove_explanation(graph, session, proof.n_queries)
+        found = self._find(session, proof.n_queries)
+        del session  # a large decoder shall not be loaded twice
+        self._prove_explanation(graph, found)
         return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
 
     def _rounded(self, beam_width: int, precision: Precision) -> ProvenGraph:
@@ -101,7 +106,9 @@ class GraphMaker:
         built = time.perf_counter()
         rounding = self._session(graph.file, beam_width)
         proof = prove_rounded(fp32, rounding, self._source, precision)
-        self._prove_explanation(graph, rounding, PROOF_QUERIES)
+        found = self._find(rounding, min(proof.n_queries, PROOF_QUERIES))
+        del fp32, rounding
+        self._prove_explanation(graph, found)
         return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
 
     def _write(self, beam_width: int, precision: Precision) -> tuple[Graph, int]:
@@ -117,12 +124,16 @@ class GraphMaker:
         graph = Graph(file, f"explain_{file}", beam_width, precision, OPSET, precision.provider)
         return graph, len(searching.graph)
 
-    def _prove_explanation(self, graph: Graph, session: GraphSession, n_queries: int) -> None:
+    def _prove_explanation(self, graph: Graph, found: NDArray[np.int32]) -> None:
         """Make sure that what explains finds what is explained."""
-        trie, prompts = Trie.from_table(self._source.dataset.sids), self._prompts[:n_queries]
-        explained = self._session(graph.explanation, graph.beam_width).search(prompts, trie)
-        if not (session.search(prompts, trie).leaves == explained.leaves).all():
+        explaining = self._session(graph.explanation, graph.beam_width)
+        if not np.array_equal(self._find(explaining, len(found)), found):
             raise ExportError(f"{graph.explanation} finds other SIDs than {graph.file}; please report this")
+
+    def _find(self, session: GraphSession, n_queries: int) -> NDArray[np.int32]:
+        """The leaves found for some queries, int32 [n_queries, K]."""
+        trie = Trie.from_table(self._source.dataset.sids)
+        return session.search(self._prompts[:n_queries], trie).leaves
 
     def _session(self, file: str, beam_width: int) -> GraphSession:
         return GraphSession(self._directory / file, beam_width)

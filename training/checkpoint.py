@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -79,9 +80,10 @@ def load_decoder(path: Path) -> Decoder:
         raise CheckpointError(
             f"{path / CONFIG} does not describe a decoder ({error}); train again"
         ) from error
-    decoder = Decoder(config)
+    with torch.device("meta"):  # weights that are replaced at once need not be drawn
+        decoder = Decoder(config)
     try:
-        decoder.load_state_dict(load_file(path / WEIGHTS))
+        decoder.load_state_dict(load_file(path / WEIGHTS), assign=True)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path / WEIGHTS} not found; train again or copy the whole checkpoint"
