@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks.decode import filters, scale, speed, trie_speed
 from benchmarks.decode.cell import Pace, torch_threads
 from benchmarks.decode.exactness import fuzz
+from benchmarks.decode.neighbours import watch_others
 from benchmarks.decode.setup import Shape
 from benchmarks.decode.speed import CONTENDERS, SPEEDUPS, THREADS, DecodeError, SpeedSettings
 from benchmarks.decode.trie_speed import DENSE_LEVELS, TrieSettings
@@ -19,6 +20,8 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
 from training.distributed import joined_world
+
+BUSY = 0.1  # cores of others from which on figures are in doubt
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,15 @@ FULL = DecodeSettings(
 def measure(settings: DecodeSettings, seed: int, device: torch.device, report: Report) -> dict[str, Any]:
     """Measure all parts; each part's figures stand beside its details.
 
+    "busy_elsewhere" is how many cores other processes kept busy meanwhile: torch, whose threads wait for one
+    another often, loses more by them than the graph, so what a busy machine says flatters the graph.
+
     Raises:
         DecodeError: if the device is no CPU, or contenders disagree.
     """
     if device.type != "cpu":
         raise DecodeError("searches are compared on the CPU; use --device cpu")
+    others = watch_others()
     report("Exactness")
     exactness = fuzz(settings.exact_cases, seed, report)
     shape = settings.speed.shapes[0]
@@ -91,6 +98,7 @@ def measure(settings: DecodeSettings, seed: int, device: torch.device, report: R
             settings.filter_rounds,
         ),
         "scale": scale.measure(settings.largest_n_sids, seed, report),
+        "busy_elsewhere": others(),
     }
 
 
@@ -143,6 +151,11 @@ def _print(result: dict[str, Any], console: Console) -> None:
         f"{built['n_sids']:,} SIDs: trie built in {built['build_s']:.1f} s with "
         f"{built['peak_bytes'] / 2**20:,.0f} MB; it has {built['device_bytes_per_sid']:.1f} bytes a SID"
     )
+    if (result["busy_elsewhere"] or 0) > BUSY:
+        console.print(
+            f"[yellow]other processes kept {result['busy_elsewhere']:.1f} cores busy, which slows torch more "
+            "than the graph; measure on a quiet machine[/yellow]"
+        )
 
 
 def _table(*headers: str) -> Table:

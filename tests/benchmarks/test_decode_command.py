@@ -50,7 +50,7 @@ def test_the_command_prints_one_object(printed: dict[str, Any]) -> None:
     assert printed["seeds"] == [3]
     assert printed["device"]["threads"] == 1
     assert printed["versions"]["onnxruntime"]
-    assert printed.keys() >= {"command", "git", "trie_vs_static", *SPEEDUPS}
+    assert printed.keys() >= {"command", "git", "trie_vs_static", "busy_elsewhere", *SPEEDUPS}
     assert all(printed[figure] > 0 for figure in SPEEDUPS)
     assert printed["exact_cases"] >= 30
     assert printed["exact_failures"] == printed["filters"]["judged"]["failures"] == 0
@@ -59,9 +59,16 @@ def test_the_command_prints_one_object(printed: dict[str, Any]) -> None:
 
 
 def test_the_command_prints_tables(printed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "measure", lambda *_: printed)
+    monkeypatch.setattr(command, "measure", lambda *_: {**printed, "busy_elsewhere": 0.5})
     shown = run()
-    lines = ("speedup_vs_eager_b32", "trie_vs_static", "exact: ", "filters add", "trie built in")
+    lines = (
+        "speedup_vs_eager_b32",
+        "trie_vs_static",
+        "exact: ",
+        "filters add",
+        "trie built in",
+        "0.5 cores busy",
+    )
     for text in ("generate, ms", "static, ms", *lines):
         assert text in shown
 
