@@ -18,10 +18,9 @@ from model_export.rounded import RoundedProof, calibrate, prove_rounded
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import Trie
-from sid.manifest import Graph
+from sid.manifest import RUNNERS_UP, Graph
 
 PROOF_QUERIES = 16
-RUNNERS_UP = 5  # pruned prefixes per level that an explanation shows
 
 
 class Precision(StrEnum):

@@ -9,13 +9,13 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Beams, BoundTrie, Engine
+from service.engine import Beams, Engine
 from service.filters import FilterMask
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
+from service.searches import LENGTH_BUCKET, BoundTrie
 from service.tokenizer import Query
-
-LENGTH_BUCKET = 16  # tokens; prompts of one bucket share a batch, so a short one is not padded to the longest
+from sid import Ranking
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Prompt:
         graph_width: beam width of the graph to run.
         query: its text and tokens.
         filter: mask of the request's filter; None lets everything through.
+        explains: whether to rank what is pruned, too.
     """
 
     engine: Engine
@@ -35,6 +36,7 @@ class Prompt:
     graph_width: int
     query: Query
     filter: FilterMask | None
+    explains: bool = False
 
     def fits(self, other: "Prompt") -> bool:
         """Whether both can be in one batch."""
@@ -42,12 +44,14 @@ class Prompt:
             self.engine is other.engine
             and self.trie is other.trie
             and self.graph_width == other.graph_width
+            and self.explains == other.explains
             and self._length_bucket == other._length_bucket
         )
 
     @property
     def _length_bucket(self) -> int:
-        return len(self.query.tokens) // LENGTH_BUCKET
+        """Prompts of one bucket share a batch, so that a short one is not padded to the longest."""
+        return (len(self.query.tokens) - 1) // LENGTH_BUCKET
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Decoded:
         sids: int32 [K, L]; log_probs: float32 [K]; leaves: int32 [K]; as in :class:`Beams`.
         query_vector: float32 [vector_dim].
         query_embedding: float32 [embedding_dim].
+        rankings: per level what was kept and what was pruned, where asked for.
         queue_s: seconds from joining the queue to the start of its batch.
         decode_s: seconds its batch took.
     """
@@ -67,6 +72,7 @@ class Decoded:
     leaves: NDArray[np.int32]
     query_vector: NDArray[np.float32]
     query_embedding: NDArray[np.float32]
+    rankings: tuple[Ranking, ...]
     queue_s: float
     decode_s: float
 
@@ -188,6 +194,9 @@ class Batcher:
                         leaves=beams.leaves[row],
                         query_vector=beams.query_vectors[row],
                         query_embedding=beams.query_embeddings[row],
+                        rankings=tuple(
+                            Ranking(level.nodes[row], level.log_probs[row]) for level in beams.rankings
+                        ),
                         queue_s=queue_s,
                         decode_s=decode_s,
                     )
@@ -217,5 +226,5 @@ def _search(prompts: list[Prompt]) -> Beams:
         if prompt.filter is not None:
             rows[index] = filters.setdefault(prompt.filter, len(filters) + 1)
     first = prompts[0]
-    queries = [prompt.query for prompt in prompts]
-    return first.engine.search(first.trie, first.graph_width, queries, [each.alive for each in filters], rows)
+    queries, masks = [prompt.query for prompt in prompts], [each.alive for each in filters]
+    return first.engine.search(first.trie, first.graph_width, queries, masks, rows, first.explains)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.tokenizer import QueryTokenizer
 from sid import OrderingWeights, ResidualQuantizer
-from sid.manifest import BundleError, Graph, Manifest
+from sid.manifest import BundleError, Manifest
 
 QUANTIZER, ITEM_HEAD, EMBEDDER = "quantizer.npz", "item_head.npy", "embedder/"
 
@@ -57,9 +57,9 @@ class Bundle:
         tokenizer = QueryTokenizer.load(path / "tokenizer.json")
         return cls(path, manifest, tokenizer, ordering, quantizer, item_head)
 
-    def graph_path(self, graph: Graph) -> Path:
+    def graph_path(self, file: str) -> Path:
         """Where an exported beam search lies."""
-        return self.path / graph.file
+        return self.path / file
 
     def item_vectors(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit vectors of items: float32 [n, embedding_dim] → [n, vector_dim]."""

@@ -1,14 +1,18 @@
 """Where graphs run: the execution provider, and onnxruntime sessions held to it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import onnxruntime as ort
 
 from service.errors import ServiceError
-from sid.manifest import BundleError
+from sid.manifest import BundleError, Graph
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+PREFERRED = {CPU: ("int8", "fp32"), CUDA: ("fp16", "fp32")}  # the first is fastest, and was judged at export
 
 
 def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> str:
@@ -28,13 +32,42 @@ def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> str:
     return CUDA
 
 
-def load_graph(path: Path, provider: str, intra_threads: int) -> ort.InferenceSession:
+def choose_graphs(graphs: Sequence[Graph], provider: str, precision: str) -> dict[int, Graph]:
+    """Pick one exported graph per beam width.
+
+    Args:
+        graphs: of a bundle.
+        provider: from :func:`choose_provider`.
+        precision: "auto" takes the fastest for the provider, others what they name.
+
+    Returns:
+        By beam width, ascending.
+
+    Raises:
+        ServiceError: if a beam width has no such graph.
+    """
+    wanted = PREFERRED[provider] if precision == "auto" else (precision,)
+    chosen = {}
+    for width in sorted({graph.beam_width for graph in graphs}):
+        found = {graph.precision: graph for graph in graphs if graph.beam_width == width}
+        fitting = [found[name] for name in wanted if name in found]
+        if not fitting:
+            raise ServiceError(
+                f"the bundle has no graph of beam width {width} in {' or '.join(wanted)}, only in "
+                f"{', '.join(found)}; export it with --precision {wanted[0]} or pass --precision auto"
+            )
+        chosen[width] = fitting[0]
+    return chosen
+
+
+def load_graph(path: Path, provider: str, intra_threads: int, captures: bool = False) -> ort.InferenceSession:
     """Load a graph of a bundle.
 
     Args:
         path: the ONNX file.
         provider: from :func:`choose_provider`.
         intra_threads: of one run; 0 takes all cores.
+        captures: whether runs may be captured as CUDA graphs.
 
     Raises:
         BundleError: if the graph cannot be loaded.
@@ -45,7 +78,9 @@ def load_graph(path: Path, provider: str, intra_threads: int) -> ort.InferenceSe
     options.inter_op_num_threads = 1
     # Sessions beside each other that spin for work take the cores from one another.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = [provider] if provider == CPU else [provider, CPU]
+    providers: list[Any] = [CPU]
+    if provider == CUDA:
+        providers = [(CUDA, {"enable_cuda_graph": "1" if captures else "0"}), CPU]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base but this

@@ -1,5 +1,6 @@
-"""Beam search on the device: one onnxruntime session per exported beam width."""
+"""Beam search on the device: one graph per exported beam width."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -9,13 +10,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.device import CUDA, choose_provider, load_graph
+from service.device import CUDA, choose_graphs, choose_provider, load_graph
 from service.embedder import Embeddings, NoEmbedder, load_embedder
 from service.errors import ServiceError
+from service.searches import OUTPUTS, BoundTrie, CapturedSearch, PlainSearch, Search, on_device
 from service.tokenizer import Query
-from sid import Trie
+from sid import Ranking, Trie
+from sid.manifest import RUNNERS_UP, Graph
 
-OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 PAD = 0
 ITEMS_AT_ONCE = 64  # texts of items that are embedded together
 
@@ -30,6 +32,7 @@ class Beams:
         leaves: int32 [B, K]; −1 where unfilled, always at the end.
         query_vectors: float32 [B, vector_dim], unit rows.
         query_embeddings: float32 [B, embedding_dim], what the decoder was told of the queries.
+        rankings: of an explaining search, per level the best prefixes [B, K + R], kept ones first.
     """
 
     sids: NDArray[np.int32]
@@ -37,21 +40,7 @@ class Beams:
     leaves: NDArray[np.int32]
     query_vectors: NDArray[np.float32]
     query_embeddings: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class BoundTrie:
-    """A trie that lies on the device; it stays there for as long as a search holds this.
-
-    Attributes:
-        arrays: what every search reads, by input of the graph.
-        alive: bool [1, n_nodes], the nodes that a search without a filter may reach.
-        alive_on_device: the same.
-    """
-
-    arrays: Mapping[str, ort.OrtValue]
-    alive: NDArray[np.bool_]
-    alive_on_device: ort.OrtValue
+    rankings: tuple[Ranking, ...] = ()
 
 
 class Engine:
@@ -61,20 +50,24 @@ class Engine:
     request carries its query and, where it filters, its own mask.
     """
 
-    def __init__(self, bundle: Bundle, provider: Literal["auto", "cpu", "cuda"], intra_threads: int) -> None:
-        """Load the embedder and every exported graph.
+    def __init__(
+        self, bundle: Bundle, provider: Literal["auto", "cpu", "cuda"], precision: str, intra_threads: int
+    ) -> None:
+        """Load the embedder and one graph per beam width.
 
         Raises:
             BundleError: if one cannot be loaded.
-            ServiceError: if CUDA is asked for and not to be had.
+            ServiceError: if CUDA is asked for and not to be had, or a graph of the precision.
         """
+        self._bundle = bundle
+        self._intra_threads = intra_threads
         self._provider = choose_provider(provider)
         self._device = "cuda" if self._provider == CUDA else "cpu"
         self._embedder = load_embedder(bundle.path / "embedder", self._provider, intra_threads)
-        self._sessions = {
-            graph.beam_width: load_graph(bundle.graph_path(graph), self._provider, intra_threads)
-            for graph in sorted(bundle.manifest.graphs, key=lambda graph: graph.beam_width)
-        }
+        self._graphs = choose_graphs(bundle.manifest.graphs, self._provider, precision)
+        self._searches = {width: self._load(graph) for width, graph in self._graphs.items()}
+        self._explaining: dict[int, Search] = {}
+        self._loading = threading.Lock()
 
     @property
     def provider(self) -> str:
@@ -84,11 +77,16 @@ class Engine:
     @property
     def beam_widths(self) -> tuple[int, ...]:
         """Exported beam widths, ascending."""
-        return tuple(self._sessions)
+        return tuple(self._graphs)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """In what the graph of each beam width computes."""
+        return tuple(graph.precision for graph in self._graphs.values())
 
     def graph_width(self, beam_width: int) -> int:
         """Smallest exported beam width that holds ``beam_width`` beams, which is at most the largest."""
-        return next(width for width in self._sessions if width >= beam_width)
+        return next(width for width in self._graphs if width >= beam_width)
 
     def bind(self, trie: Trie, alive: NDArray[np.bool_]) -> BoundTrie:
         """Bring a trie to the device.
@@ -97,12 +95,16 @@ class Engine:
             trie: of an epoch.
             alive: bool [n_nodes], the nodes that a search without a filter may reach.
         """
-        on_device = {name: self._on_device(array) for name, array in trie.graph_inputs.items()}
-        return BoundTrie(on_device, alive, self._on_device(alive))
+        budgets = {
+            width: self._bound(trie.chunk_budget(width + RUNNERS_UP))
+            for width, graph in self._graphs.items()
+            if graph.provider == CUDA
+        }
+        return BoundTrie(self._bound(trie.graph_inputs), budgets, alive, on_device(alive, self._device))
 
     def rebind(self, bound: BoundTrie, alive: NDArray[np.bool_]) -> BoundTrie:
         """The same trie on the device with other nodes alive, bool [n_nodes]."""
-        return replace(bound, alive=alive, alive_on_device=self._on_device(alive))
+        return replace(bound, alive=alive, alive_on_device=on_device(alive, self._device))
 
     def embed_items(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts of items, float32 [n, embedding_dim]; blocks.
@@ -127,6 +129,7 @@ class Engine:
         queries: list[Query],
         masks: list[NDArray[np.bool_]],
         mask_of_query: NDArray[np.int32],
+        explains: bool = False,
     ) -> Beams:
         """Embed and decode a batch; blocks, releases the interpreter lock, any number of threads may run it.
 
@@ -136,32 +139,50 @@ class Engine:
             queries: B of them.
             masks: bool [n_nodes] each, the nodes that a filter leaves alive.
             mask_of_query: int32 [B]; 0 is no filter, i is ``masks[i − 1]``.
+            explains: whether to rank what was pruned, too; by a graph of its own, loaded when first asked.
         """
         tokens, mask = pad_left([query.tokens for query in queries])
         embeddings = self._embedder.embed([query.text for query in queries])
-        binding = self._sessions[graph_width].io_binding()
-        for name, value in trie.arrays.items():
-            binding.bind_ortvalue_input(name, value)
-        alive = self._on_device(np.concatenate([trie.alive, *masks])) if masks else trie.alive_on_device
-        binding.bind_ortvalue_input("alive", alive)
-        binding.bind_cpu_input("tokens", tokens)
-        binding.bind_cpu_input("mask", mask)
-        binding.bind_cpu_input("query_embedding", embeddings)
-        binding.bind_cpu_input("filter_start", mask_of_query.astype(np.int64) * len(trie.alive))
-        for name in OUTPUTS:
-            binding.bind_output(name, "cpu")
-        self._sessions[graph_width].run_with_iobinding(binding)
-        sids, log_probs, leaves, vectors = binding.copy_outputs_to_cpu()
-        return Beams(sids, log_probs, leaves, vectors, embeddings)
+        feeds = {
+            "tokens": tokens,
+            "mask": mask,
+            "query_embedding": embeddings,
+            "filter_start": mask_of_query.astype(np.int64) * len(trie.alive),
+        }
+        search = self._explanation(graph_width) if explains else self._searches[graph_width]
+        sids, log_probs, leaves, vectors, *levels = search.run(trie, feeds, masks)
+        rankings = tuple(Ranking(*levels[place : place + 2]) for place in range(0, len(levels), 2))
+        return Beams(sids, log_probs, leaves, vectors, embeddings, rankings)
 
     def warm_up(self, trie: BoundTrie) -> None:
         """Run the embedder and every graph once, so that no request pays for first-run allocations."""
         for width in self.beam_widths:
             self.search(trie, width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
 
-    def _on_device(self, array: NDArray[Any]) -> ort.OrtValue:
-        """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""
-        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
+    def _load(self, graph: Graph) -> Search:
+        captures = graph.provider == CUDA
+        path = self._bundle.graph_path(graph.file)
+        session = load_graph(path, self._provider, self._intra_threads, captures)
+        kind = CapturedSearch if captures else PlainSearch
+        return kind(session, self._device, graph.beam_width)
+
+    def _explanation(self, width: int) -> Search:
+        """The search of a beam width that also ranks what it prunes."""
+        with self._loading:
+            if width not in self._explaining:
+                graph = self._graphs[width]
+                path = self._bundle.graph_path(graph.explanation)
+                session = load_graph(path, self._provider, self._intra_threads)
+                levels = [
+                    f"level_{level}_{what}"
+                    for level in range(len(self._bundle.quantizer.codebook_sizes))
+                    for what in ("nodes", "log_probs")
+                ]
+                self._explaining[width] = PlainSearch(session, self._device, width, (*OUTPUTS, *levels))
+            return self._explaining[width]
+
+    def _bound(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, ort.OrtValue]:
+        return {name: on_device(array, self._device) for name, array in arrays.items()}
 
 
 def pad_left(prompts: list[tuple[int, ...]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,21 @@ from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
-from service.schemas import Item, SearchRequest, SearchResponse, Timings
+from service.schemas import (
+    ExplainedCode,
+    ExplainedSid,
+    Item,
+    PrunedPrefix,
+    SearchExplanation,
+    SearchRequest,
+    SearchResponse,
+    Timings,
+)
 from service.snapshot import Snapshot
 from service.store import ItemStore
 from service.tokenizer import Query
 from service.variants import Variant
-from sid import QueryFeatures, order_items
+from sid import QueryFeatures, explain, order_items
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ class Retriever:
         tokenized = clock()
         mask = await snapshot.filters.mask(request.filters) if request.filters else None
         left = mask or snapshot.filters.everything
-        prompt = Prompt(variant.engine, snapshot.trie, variant.engine.graph_width(beam_width), query, mask)
+        width = variant.engine.graph_width(beam_width)
+        prompt = Prompt(variant.engine, snapshot.trie, width, query, mask, request.explain)
         decoded = await self._batcher.decode(prompt, deadline)
         beams = _Beams.best(decoded, beam_width)
         decoding_ended = clock()
@@ -145,6 +155,7 @@ class Retriever:
                 items=_ms(ended - decoding_ended),
                 total=_ms(ended - started),
             ),
+            explanation=_explanation(snapshot, decoded, width, items) if request.explain else None,
         )
 
     async def _items(
@@ -204,6 +215,23 @@ class Retriever:
                 "degraded": answer.degraded,
             }
         )
+
+
+def _explanation(
+    snapshot: Snapshot, decoded: Decoded, width: int, items: Sequence[Item]
+) -> SearchExplanation:
+    """Say how the SIDs of the items came about."""
+    sids = list(dict.fromkeys(tuple(item.sid) for item in items))
+    table = snapshot.epoch.table
+    leaves = table.find(np.array(sids, dtype=np.int32).reshape(len(sids), table.levels))
+    told = explain(snapshot.epoch.trie, decoded.rankings, width, leaves)
+    return SearchExplanation(
+        sids=[
+            ExplainedSid(sid=list(sid), codes=[ExplainedCode(**vars(step)) for step in steps])
+            for sid, steps in zip(sids, told.steps, strict=True)
+        ],
+        pruned=[[PrunedPrefix(**asdict(one)) for one in level] for level in told.pruned],
+    )
 
 
 def _ms(seconds: float) -> float:

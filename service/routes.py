@@ -184,6 +184,7 @@ def _describe(variant: Variant, snapshot: Snapshot) -> Model:
         codebook_sizes=list(epoch.table.codebook_sizes),
         beam_widths=list(variant.engine.beam_widths),
         provider=variant.engine.provider,
+        precisions=list(variant.engine.precisions),
         ordering=manifest.ordering,
         metrics=manifest.metrics,
         attributes=[

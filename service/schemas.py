@@ -93,6 +93,7 @@ class SearchRequest(Request):
     timeout_ms: Integer | None = Field(
         None, description="Deadline in milliseconds; past it the answer is 504."
     )
+    explain: bool = Field(False, description="Say how the model came to the SIDs of the items.")
 
 
 class BatchRequest(Request):
@@ -142,6 +143,37 @@ class Timings(Answer):
     total: float
 
 
+class PrunedPrefix(Answer):
+    """A prefix that the search looked at and left."""
+
+    prefix: list[int]
+    log_prob: float
+    behind: float = Field(description="How far below the last prefix that went on.")
+
+
+class ExplainedCode(Answer):
+    """One code of a SID."""
+
+    code: int
+    log_prob: float = Field(description="Of the code, given those before it.")
+    rank: int = Field(description="Of the prefix up to here among all of its level; 1 is the best.")
+    margin: float | None = Field(description="How far above the best prefix pruned; null if none was.")
+
+
+class ExplainedSid(Answer):
+    """A SID, level by level."""
+
+    sid: list[int]
+    codes: list[ExplainedCode]
+
+
+class SearchExplanation(Answer):
+    """How the model came to the SIDs of the items."""
+
+    sids: list[ExplainedSid] = Field(description="Of the items in the answer, each once.")
+    pruned: list[list[PrunedPrefix]] = Field(description="Per level, the best prefixes that were left.")
+
+
 class SearchResponse(Answer):
     """Items that answer a query, best first."""
 
@@ -155,6 +187,7 @@ class SearchResponse(Answer):
     model: str
     epoch: str
     timings_ms: Timings
+    explanation: SearchExplanation | None = Field(None, description="Where it was asked for.")
 
 
 class FieldProblem(Answer):
@@ -208,6 +241,7 @@ class Model(Answer):
     codebook_sizes: list[int]
     beam_widths: list[int]
     provider: str
+    precisions: list[str] = Field(description="In what the graph of each beam width computes.")
     ordering: dict[str, float]
     metrics: dict[str, Any]
     attributes: list[Attribute]

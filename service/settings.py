@@ -72,6 +72,9 @@ class ServiceSettings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Where beam search runs; auto is CUDA where onnxruntime has it."""
 
+    precision: Literal["auto", "fp32", "int8", "fp16"] = "auto"
+    """Which of a bundle's graphs to run; auto is int8 on CPUs and fp16 on GPUs, where the bundle has them."""
+
     intra_threads: int = Field(1, ge=0)
     """Threads of one beam search; 0 lets onnxruntime choose."""
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import BoundTrie
 from service.epoch import Epoch
 from service.filters import FilterIndex
+from service.searches import BoundTrie
 from service.variants import Variant
 from sid import ItemFeatures
 

@@ -41,5 +41,6 @@ def load_variants(settings: ServiceSettings) -> dict[str, Variant]:
         name = source.name or bundle.manifest.name
         if name in variants:
             raise ServiceError(f"two bundles are named '{name}'; name them apart with --bundle NAME=DIR")
-        variants[name] = Variant(name, bundle, Engine(bundle, settings.provider, settings.intra_threads))
+        engine = Engine(bundle, settings.provider, settings.precision, settings.intra_threads)
+        variants[name] = Variant(name, bundle, engine)
     return variants

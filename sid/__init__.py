@@ -1,7 +1,7 @@
 """The vocabulary of all rooms: SIDs, trie, quantiser, embedder, lexical index, ordering, manifest."""
 
 from sid.errors import RadsearchError, SidError
-from sid.explanation import Pruned, Ranking, Step, explain
+from sid.explanation import Explanation, Pruned, Ranking, Step, explain
 from sid.lexical import LexicalIndex
 from sid.ordering import (
     ItemFeatures,
@@ -18,6 +18,7 @@ from sid.tfidf import TfidfEmbedder
 from sid.trie import Trie
 
 __all__ = [
+    "Explanation",
     "ItemFeatures",
     "LexicalIndex",
     "OrderingWeights",

@@ -46,19 +46,30 @@ class Step:
         log_prob: of the code, given those before it.
         rank: of the prefix that ends with it among all prefixes of its level; 1 is the best.
         margin: how far the prefix lay above the best one pruned; None where none was pruned.
-        pruned: the best prefixes of the level that did not go on, best first.
     """
 
     code: int
     log_prob: float
     rank: int
     margin: float | None
-    pruned: tuple[Pruned, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a search came to its SIDs.
+
+    Attributes:
+        pruned: per level, the best prefixes that did not go on, best first.
+        steps: per SID asked about, a step per level.
+    """
+
+    pruned: tuple[tuple[Pruned, ...], ...]
+    steps: tuple[tuple[Step, ...], ...]
 
 
 def explain(
     trie: Trie, rankings: Sequence[Ranking], beam_width: int, leaves: NDArray[np.integer]
-) -> list[list[Step]]:
+) -> Explanation:
     """Follow found SIDs through the levels of their search.
 
     Args:
@@ -67,13 +78,10 @@ def explain(
         beam_width: K.
         leaves: int [n], SIDs that the search found.
 
-    Returns:
-        Per leaf, a step per level.
-
     Raises:
         ValueError: if a leaf was not found by this search.
     """
-    pruned = [_pruned(trie, ranking, beam_width) for ranking in rankings]
+    pruned = tuple(_pruned(trie, ranking, beam_width) for ranking in rankings)
     places = [{int(node): place for place, node in enumerate(ranking.nodes)} for ranking in rankings]
     explained = []
     for leaf in leaves.tolist():
@@ -84,11 +92,10 @@ def explain(
                 raise ValueError(f"leaf {leaf} was not found by this search")
             reached, others = float(rankings[level].log_probs[place]), pruned[level]
             margin = reached - others[0].log_prob if others else None
-            code = int(trie.codes[node - 1])
-            steps.append(Step(code, reached - before, place + 1, margin, others))
+            steps.append(Step(int(trie.codes[node - 1]), reached - before, place + 1, margin))
             before = reached
-        explained.append(steps)
-    return explained
+        explained.append(tuple(steps))
+    return Explanation(pruned, tuple(explained))
 
 
 def _pruned(trie: Trie, ranking: Ranking, beam_width: int) -> tuple[Pruned, ...]:

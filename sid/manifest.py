@@ -13,6 +13,7 @@ from sid.errors import SidError
 # file of weights, and the manifest names their opset, provider and explanation.
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
+RUNNERS_UP = 5  # pruned prefixes per level that the graphs that explain rank
 FIELD_TYPES = {
     "name": str,
     "created": str,

@@ -48,7 +48,7 @@ def test_levels_are_ranked_as_by_the_reference(
     for row, prompt in enumerate(prompts.unpadded()):
         of_row = [type(level)(level.nodes[row], level.log_probs[row]) for level in rankings]
         explained = explain(trie, of_row, BEAM_WIDTH, answers.leaves[row])
-        for sid, steps in zip(answers.sids[row].tolist(), explained, strict=True):
+        for sid, steps in zip(answers.sids[row].tolist(), explained.steps, strict=True):
             assert [step.code for step in steps] == sid
             for level, step in enumerate(steps):
                 expected = reference.next_log_probs(prompt, np.asarray([sid[:level]], dtype=np.int64))[0]
@@ -65,7 +65,7 @@ def test_levels_are_ranked_as_by_the_reference(
             }
             ranked = sorted(known, key=lambda prefix: -totals[prefix])
             kept = ranked[:BEAM_WIDTH]
-            pruned = explained[0][level].pruned
+            pruned = explained.pruned[level]
             assert [one.prefix for one in pruned] == ranked[BEAM_WIDTH : BEAM_WIDTH + RUNNERS_UP]
             for one in pruned:
                 assert one.log_prob == pytest.approx(totals[one.prefix], abs=1e-4)

@@ -40,7 +40,13 @@ class Recorder:
         return [prompt for batch in self.batches for prompt in batch]
 
     def search(
-        self, trie: object, graph_width: int, queries: list[Query], masks: list[Any], rows: Any
+        self,
+        trie: object,
+        graph_width: int,
+        queries: list[Query],
+        masks: list[Any],
+        rows: Any,
+        explains: bool,
     ) -> Beams:
         prompts = [query.tokens for query in queries]
         self.batches.append(prompts)

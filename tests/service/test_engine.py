@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle import Bundle
-from service.engine import BoundTrie, Engine, pad_left
+from service.engine import Engine, pad_left
 from service.epoch import Epoch
 from service.errors import ServiceError
+from service.searches import BoundTrie
 from service.tokenizer import Query
 from sid.manifest import BundleError
 
@@ -33,7 +34,7 @@ def epoch(bundle: Bundle) -> Epoch:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle, "cpu", intra_threads=1)
+    return Engine(bundle, "cpu", "auto", intra_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +122,11 @@ def test_nodes_that_are_dead_without_a_filter_are_not_reached(
 
 def test_cuda_that_is_not_there_is_refused(bundle: Bundle) -> None:
     with pytest.raises(ServiceError, match="--provider cpu"):
-        Engine(bundle, "cuda", intra_threads=1)
+        Engine(bundle, "cuda", "auto", intra_threads=1)
 
 
 def test_auto_takes_what_is_there(bundle: Bundle) -> None:
-    assert Engine(bundle, "auto", intra_threads=1).provider == "CPUExecutionProvider"
+    assert Engine(bundle, "auto", "auto", intra_threads=1).provider == "CPUExecutionProvider"
 
 
 def test_a_graph_that_cannot_be_loaded(
@@ -134,4 +135,4 @@ def test_a_graph_that_cannot_be_loaded(
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     monkeypatch.setattr(Bundle, "graph_path", lambda *_: tmp_path / "graph.onnx")
     with pytest.raises(BundleError, match="cannot be loaded"):
-        Engine(bundle, "cpu", intra_threads=1)
+        Engine(bundle, "cpu", "auto", intra_threads=1)

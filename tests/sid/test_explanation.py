@@ -21,20 +21,21 @@ RANKINGS = [
 
 
 def test_a_sid_is_followed_from_code_to_code() -> None:
-    first, second = explain(TRIE, RANKINGS, 2, np.array([1]))[0]
+    first, second = explain(TRIE, RANKINGS, 2, np.array([1])).steps[0]
     assert (first.code, first.log_prob, first.rank, first.margin) == (0, -1.0, 2, 2.0)
     assert (second.code, second.log_prob, second.rank, second.margin) == (3, -0.5, 1, 0.75)
 
 
 def test_what_was_pruned_is_named_with_its_distance() -> None:
-    first, second = explain(TRIE, RANKINGS, 2, np.array([1]))[0]
-    assert [(one.prefix, one.log_prob, one.behind) for one in first.pruned] == [((2,), -3.0, 2.0)]
-    assert [(one.prefix, one.log_prob, one.behind) for one in second.pruned] == [((0, 1), -2.25, 0.25)]
+    first, second = explain(TRIE, RANKINGS, 2, np.array([1])).pruned
+    assert [(one.prefix, one.log_prob, one.behind) for one in first] == [((2,), -3.0, 2.0)]
+    assert [(one.prefix, one.log_prob, one.behind) for one in second] == [((0, 1), -2.25, 0.25)]
 
 
 def test_a_wide_beam_prunes_nothing() -> None:
-    first, _ = explain(TRIE, RANKINGS, 3, np.array([2]))[0]
-    assert (first.rank, first.margin, first.pruned) == (1, None, ())
+    explanation = explain(TRIE, RANKINGS, 3, np.array([2]))
+    assert explanation.pruned == ((), ())
+    assert (explanation.steps[0][0].rank, explanation.steps[0][0].margin) == (1, None)
 
 
 def test_a_leaf_of_another_search_is_refused() -> None:

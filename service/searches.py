@@ -1,0 +1,195 @@
+"""Running a graph over a trie that lies on the device; on a GPU as CUDA graphs, captured and replayed."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
+LENGTH_BUCKET = 16  # tokens; prompts are padded to a multiple of it where graphs are captured
+NOT_CAPTURED = "-1"  # tells onnxruntime to run this time as if it captured nothing
+MOST_CAPTURES = 512  # onnxruntime keeps what it captured until the session ends
+
+Feeds = Mapping[str, NDArray[Any]]
+Budgets = Mapping[int, Mapping[str, ort.OrtValue]]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTrie:
+    """A trie that lies on the device; it stays there for as long as a search holds this.
+
+    Attributes:
+        arrays: what every search reads, by input of the graph.
+        budgets: what graphs of fixed sizes read beside them, by beam width and input.
+        alive: bool [n_nodes], the nodes that a search without a filter may reach.
+        alive_on_device: the same.
+    """
+
+    arrays: Mapping[str, ort.OrtValue]
+    budgets: Budgets
+    alive: NDArray[np.bool_]
+    alive_on_device: ort.OrtValue
+
+
+class Search(Protocol):
+    """Runs a graph."""
+
+    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+        """Decode a batch; any number of threads may.
+
+        Args:
+            trie: that holds the SIDs to find.
+            feeds: tokens, mask, query_embedding and filter_start, see ``model_export.graph``.
+            masks: bool [n_nodes] each, filters behind what is on offer without one.
+
+        Returns:
+            What ``outputs`` of the search names.
+        """
+
+
+class PlainSearch:
+    """Runs a graph with the trie bound and the batch as it comes.
+
+    Args:
+        session: the graph.
+        device: "cpu" or "cuda".
+        beam_width: K.
+        outputs: what a run gives.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, device: str, beam_width: int, outputs: Sequence[str] = OUTPUTS
+    ) -> None:
+        self._session = session
+        self._device = device
+        self._beam_width = beam_width
+        self._outputs = outputs
+        self._has_budget = any(value.name.startswith("chunks_") for value in session.get_inputs())
+
+    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+        """As in :class:`Search`."""
+        binding = self._session.io_binding()
+        self._bind_trie(binding, trie)
+        alive = (
+            on_device(np.concatenate([trie.alive, *masks]), self._device) if masks else trie.alive_on_device
+        )
+        binding.bind_ortvalue_input("alive", alive)
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        for name in self._outputs:
+            binding.bind_output(name, "cpu")
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", NOT_CAPTURED)
+        self._session.run_with_iobinding(binding, options)
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    def _bind_trie(self, binding: ort.IOBinding, trie: BoundTrie) -> None:
+        budget = trie.budgets[self._beam_width] if self._has_budget else {}
+        for name, value in (*trie.arrays.items(), *budget.items()):
+            binding.bind_ortvalue_input(name, value)
+
+
+@dataclass
+class _Capture:
+    """One captured graph: fixed memory for what goes in and comes out."""
+
+    inputs: Mapping[str, ort.OrtValue]
+    outputs: Sequence[ort.OrtValue]
+    binding: ort.IOBinding
+    options: ort.RunOptions = field(default_factory=ort.RunOptions)
+
+
+class CapturedSearch(PlainSearch):
+    """Runs a graph of fixed sizes by replaying CUDA graphs, one per trie and size of batch.
+
+    Batches are padded to a power of two and prompts to a multiple of ``LENGTH_BUCKET``, so that there are few
+    sizes; what is captured reads its inputs where they lay, so every batch is written there. A batch with
+    filters runs as it comes: its masks have a size of their own. One batch runs at a time, the device's own.
+
+    Args:
+        session: the graph, loaded with ``enable_cuda_graph``.
+        device: "cuda"; "cpu" runs the same steps and captures nothing.
+        beam_width: K.
+        outputs: what a run gives.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, device: str, beam_width: int, outputs: Sequence[str] = OUTPUTS
+    ) -> None:
+        super().__init__(session, device, beam_width, outputs)
+        self._running = threading.Lock()
+        self._captures: WeakKeyDictionary[BoundTrie, dict[tuple[int, int], _Capture]] = WeakKeyDictionary()
+        self._numbers = count(1)
+        self._n_captured = 0
+
+    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+        """As in :class:`Search`."""
+        with self._running:
+            padded = _padded(feeds)
+            capture = None if masks else self._capture(trie, padded)
+            if capture is None:
+                return super().run(trie, feeds, masks)
+            for name, array in padded.items():
+                capture.inputs[name].update_inplace(array)
+            self._session.run_with_iobinding(capture.binding, capture.options)
+            n_queries = len(feeds["tokens"])
+            return [output.numpy()[:n_queries].copy() for output in capture.outputs]
+
+    def _capture(self, trie: BoundTrie, feeds: Feeds) -> _Capture | None:
+        """The capture for a size of batch; None if it would be one too many."""
+        of_trie = self._captures.setdefault(trie, {})
+        n_queries, length = feeds["tokens"].shape
+        if (n_queries, length) not in of_trie:
+            if self._n_captured >= MOST_CAPTURES:
+                return None
+            self._n_captured += 1
+            of_trie[n_queries, length] = self._prepared(trie, feeds)
+        return of_trie[n_queries, length]
+
+    def _prepared(self, trie: BoundTrie, feeds: Feeds) -> _Capture:
+        """Memory and bindings; onnxruntime captures at the first run."""
+        inputs = {name: on_device(array, self._device) for name, array in feeds.items()}
+        outputs = [
+            ort.OrtValue.ortvalue_from_shape_and_type(
+                [len(feeds["tokens"]), *output.shape[1:]], _TYPES[output.type], self._device, 0
+            )
+            for output in self._session.get_outputs()
+            if output.name in self._outputs
+        ]
+        names = [output.name for output in self._session.get_outputs() if output.name in self._outputs]
+        binding = self._session.io_binding()
+        self._bind_trie(binding, trie)
+        binding.bind_ortvalue_input("alive", trie.alive_on_device)
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in zip(names, outputs, strict=True):
+            binding.bind_ortvalue_output(name, value)
+        capture = _Capture(inputs, [outputs[names.index(name)] for name in self._outputs], binding)
+        capture.options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
+        return capture
+
+
+_TYPES = {"tensor(int32)": np.int32, "tensor(float)": np.float32}
+
+
+def on_device(array: NDArray[Any], device: str) -> ort.OrtValue:
+    """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""
+    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+
+
+def _padded(feeds: Feeds) -> dict[str, NDArray[Any]]:
+    """A batch whose number of prompts and whose length are those of its bucket, in memory of its own."""
+    n_queries, length = feeds["tokens"].shape
+    rows = np.minimum(np.arange(1 << (n_queries - 1).bit_length()), n_queries - 1)
+    columns = -length % LENGTH_BUCKET
+    padded = {name: array[rows] for name, array in feeds.items()}
+    for name in ("tokens", "mask"):  # prompts end in the last column
+        padded[name] = np.pad(padded[name], ((0, 0), (columns, 0)))
+    return padded
