@@ -37,6 +37,9 @@ class CapturedTrieSearch(TrieSearch):
         ]
         return cls(**vars(measured), chunks=chunks, codebook_sizes=codebook_sizes)
 
+    def _root_slots(self) -> ir.Value:
+        return self._but_last(self.chunks[0], 0)
+
     def _chunk_numbers(self, ends: ir.Value, width: ir.Value, level: int) -> ir.Value:
         return self.chunks[level]
 

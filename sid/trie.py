@@ -119,7 +119,8 @@ class Trie:
 
     @cached_property
     def _chunk_widths(self) -> list[int]:
-        return [chunk_width(degrees) for degrees in self._degrees()]
+        """Per level; the root's children are read as they come."""
+        return [1, *(chunk_width(degrees) for degrees in self._degrees()[1:])]
 
     def _degrees(self) -> list[NDArray[np.int32]]:
         """Children of each node, per level."""

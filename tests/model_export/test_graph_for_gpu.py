@@ -16,7 +16,7 @@ CUDA_KERNELS = {  # onnxruntime has them for the types used here
     *("Add", "And", "Cast", "Concat", "Cos", "CumSum", "Div", "Gather", "GatherElements", "Greater", "Less"),
     *("LessOrEqual", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "RMSNormalization", "ReduceL2", "Reshape"),
     *("RotaryEmbedding", "ScatterElements", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Sub", "TopK"),
-    *("Transpose", "Unsqueeze", "Where"),
+    *("Squeeze", "Transpose", "Unsqueeze", "Where"),
 }
 
 
