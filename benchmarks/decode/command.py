@@ -31,6 +31,7 @@ class DecodeSettings:
     Attributes:
         speed: of whole searches.
         trie: of the trie step alone.
+        filtered_sids: that exist where filters are measured.
         filter_rounds: of filtered searches, on the first of those decoders.
         exact_cases: random searches that are judged.
         filtered_batches: the same, of filtered searches alone.
@@ -39,6 +40,7 @@ class DecodeSettings:
 
     speed: SpeedSettings
     trie: TrieSettings
+    filtered_sids: int
     filter_rounds: int
     exact_cases: int
     filtered_batches: int
@@ -48,6 +50,7 @@ class DecodeSettings:
 QUICK = DecodeSettings(
     SpeedSettings(Pace(rounds=3, turn_s=0.3)),
     TrieSettings(Pace(rounds=5, turn_s=0.04)),
+    filtered_sids=1_000_000,
     filter_rounds=15,
     exact_cases=2_000,
     filtered_batches=10,
@@ -58,6 +61,7 @@ FULL = DecodeSettings(
         Pace(rounds=5, turn_s=0.5), (Shape(), Shape(d_model=128, n_layers=2), Shape(d_model=512, n_layers=8))
     ),
     TrieSettings(Pace(rounds=9, turn_s=0.1)),
+    filtered_sids=1_000_000,
     filter_rounds=41,
     exact_cases=20_000,
     filtered_batches=50,
@@ -87,7 +91,7 @@ def measure(settings: DecodeSettings, seed: int, device: torch.device, report: R
         "exact_failures": exactness["exact_failures"],
         "exactness": exactness,
         "filters": filters.measure(
-            shape.n_sids,
+            settings.filtered_sids,
             seed,
             report,
             shape.codebooks,

@@ -1,7 +1,9 @@
 """What all contenders decode: one random decoder, one random catalogue, random prompts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -91,9 +93,11 @@ class Setup:
         tokens[:, 0], tokens[:, -1] = BOS, SEP
         return Prompts(tokens, torch.ones(size, dtype=torch.bool), torch.zeros(batch_size, EMBEDDING_DIM))
 
-    def graph_session(self, beam_width: int, threads: int) -> GraphSession:
-        """The decoder's exported graph, loaded."""
-        model = build_graph(self.decoder.config, weights_of(self.decoder), beam_width)
+    def graph_session(
+        self, beam_width: int, threads: int, input_ranges: Mapping[str, float] = MappingProxyType({})
+    ) -> GraphSession:
+        """The decoder's exported graph, loaded; with ``input_ranges`` the one in int8."""
+        model = build_graph(self.decoder.config, weights_of(self.decoder), beam_width, input_ranges)
         return GraphSession(ir.to_proto(model).SerializeToString(), beam_width, threads)
 
 

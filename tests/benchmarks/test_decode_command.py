@@ -23,6 +23,7 @@ TINY = DecodeSettings(
     filter_rounds=1,
     exact_cases=30,
     filtered_batches=1,
+    filtered_sids=200,
     largest_n_sids=1_000,
 )
 

@@ -100,16 +100,19 @@ def test_contenders_are_measured_where_figures_compare_them() -> None:
     assert cells.keys() == {(k, b) for k in (3, 5) for b in (1, 8, 32)}
     for (_, batch_size), row in cells.items():
         assert row["shape"] == "32x2"
-        assert row["milliseconds"].keys() == {"ours", "eager"} | ({"generate"} if batch_size == 8 else set())
+        assert row["milliseconds"].keys() == {"ours", "int8", "eager"} | (
+            {"generate"} if batch_size == 8 else set()
+        )
         assert all(0 < time < math.inf for time in row["milliseconds"].values())
 
 
 def test_a_speedup_is_the_peers_time_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"ours": 2.0, "eager": 3.0, "generate": 50.0}
+    times = {"ours": 2.0, "int8": 1.0, "eager": 3.0, "generate": 50.0}
     monkeypatch.setattr(speed, "milliseconds", lambda runs, *_: {name: times[name] for name in runs})
     figures = measure(SpeedSettings(Pace(1, 0.0), (TINY,), (32,)), 0, CPU, lambda _: None)
     assert figures["speedup_vs_generate_k32"] == 25.0
     assert figures["speedup_vs_eager_b1"] == figures["speedup_vs_eager_b32"] == 1.5
+    assert (figures["speedup_of_int8_b1"], figures["speedup_of_int8_vs_generate_k32"]) == (2.0, 50.0)
     assert "speedup_vs_generate_k128" not in figures
 
 
