@@ -95,10 +95,13 @@ class GraphBuilder:
         """The last entry along an axis, whose size becomes 1."""
         return self.Gather(x, self.int64([-1]), axis=axis)
 
-    def top_k(self, x: ir.Value, k: int, largest: bool) -> tuple[ir.Value, ir.Value]:
-        """The k extreme values of the last axis in order, and their positions; ties by position."""
+    def top_k(self, x: ir.Value, k: int, largest: bool, in_order: bool = True) -> tuple[ir.Value, ir.Value]:
+        """The k extreme values of the last axis, and their positions; ties by position."""
         values, positions = self._tape.op_multi_out(
-            "TopK", [x, self.int64([k])], {"axis": -1, "largest": int(largest)}, num_outputs=2
+            "TopK",
+            [x, self.int64([k])],
+            {"axis": -1, "largest": int(largest), "sorted": int(in_order)},
+            num_outputs=2,
         )
         return values, positions
 

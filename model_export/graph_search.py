@@ -263,8 +263,10 @@ class TrieSearch:
             in_trie_order: order by node, as a further step needs it; else by score.
         """
         g = self.g
+        # What is ordered by node next, and explains nothing, need not be ordered by score.
+        in_order = not in_trie_order or self.runners_up > 0
         ranked_log_probs, ranked = g.top_k(
-            children.log_probs, self.beam_width + self.runners_up, largest=True
+            children.log_probs, self.beam_width + self.runners_up, largest=True, in_order=in_order
         )
         ranked_nodes = g.Where(
             self._filled(ranked_log_probs),
