@@ -31,8 +31,8 @@ def build_graph(
         query_embedding float32 [B, embedding_dim], by the embedder of the items, zeros where that knows no
         texts;
         trie_indptr, trie_codes, first_leaf, slots_0, slots_1, … int32, see ``sid.Trie.graph_inputs``;
-        alive bool [F · n_nodes]: filters behind one another, see ``sid.Trie.alive``; filter_start int64 [B]:
-        where the one of each query begins.
+        alive bool [F · n_nodes]: filters behind one another, see ``sid.Trie.alive``; filter_start int32 [B]:
+        where the one of each query begins; so filters hold fewer than 2^31 nodes in all.
 
     Outputs, best first, equal log-probabilities by leaf:
         sids int32 [B, K, L], −1 where fewer than K SIDs exist; leaves int32 [B, K], −1 there;

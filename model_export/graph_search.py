@@ -80,7 +80,7 @@ class TrieSearch:
         first_leaf: int32 [1], its node.
         slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.Trie.graph_inputs``.
         alive: bool [F · n_nodes], flat.
-        filter_start: int64 [B], where in ``alive`` each query's filter begins.
+        filter_start: int32 [B], where in ``alive`` each query's filter begins.
         runners_up: R, how many of the pruned prefixes are ranked, too.
     """
 
@@ -102,7 +102,7 @@ class TrieSearch:
         first_leaf = g.input("first_leaf", ir.DataType.INT32, [1])
         slots = [g.input(f"slots_{level}", ir.DataType.INT32, [f"W_{level}"]) for level in range(levels)]
         alive = g.input("alive", ir.DataType.BOOL, ["all_filters"])
-        filter_start = g.input("filter_start", ir.DataType.INT64, ["B"])
+        filter_start = g.input("filter_start", ir.DataType.INT32, ["B"])
         return cls(g, beam_width, indptr, codes, first_leaf, slots, alive, filter_start, runners_up)
 
     def root(self) -> Beams:
@@ -169,9 +169,8 @@ class TrieSearch:
     def _is_left(self, edges: ir.Value) -> ir.Value:
         """Whether a filter leaves over the nodes behind edges [B, n]."""
         g = self.g
-        first_place = g.unsqueeze(g.Add(self.filter_start, g.int64(1)), 1)  # of the node behind edge 0
-        # Filters may hold more nodes than int32 counts.
-        return self._elements(self.alive, g.Add(first_place, g.Cast(edges, to=ir.DataType.INT64)))
+        first_place = g.unsqueeze(g.Add(self.filter_start, g.int32(1)), 1)  # of the node behind edge 0
+        return self._elements(self.alive, g.Add(first_place, edges))
 
     def _elements(self, array: ir.Value, places: ir.Value) -> ir.Value:
         """Elements of a vector, in the shape of their places; on a CPU several times as fast as by Gather."""
@@ -245,8 +244,7 @@ class TrieSearch:
 
     def _zeros(self) -> ir.Value:
         """One per query, int32 [B, 1]; of an input, so that no size has to come from the host."""
-        zeros = self.g.Mul(self.filter_start, self.g.int64(0))
-        return self.g.unsqueeze(self.g.Cast(zeros, to=ir.DataType.INT32), 1)
+        return self.g.unsqueeze(self.g.Mul(self.filter_start, self.g.int32(0)), 1)
 
     def _divided_up(self, x: ir.Value, width: ir.Value) -> ir.Value:
         """⌈x / width⌉ of int32."""

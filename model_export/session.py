@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model_export.reference import Prompt
-from sid import Ranking, Trie
+from sid import MOST_NODES, Ranking, Trie
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,9 @@ class GraphSession:
             trie: the SIDs that exist.
             alive: bool [F, n_nodes], filters from ``trie.alive``; None lets everything through.
             filter_rows: int32 [B], the filter of each query; None is the first for all.
+
+        Raises:
+            ValueError: if the filters hold 2^31 nodes or more.
         """
         inputs = self._feeds(prompts, trie, alive, filter_rows)
         return Answers(*self._session.run(["sids", "log_probs", "leaves", "query_vector"], inputs))
@@ -138,12 +141,14 @@ class GraphSession:
             alive = np.ones((1, trie.n_nodes), dtype=bool)
         if filter_rows is None:
             filter_rows = np.zeros(len(prompts), dtype=np.int32)
+        if alive.size > MOST_NODES:
+            raise ValueError(f"filters hold {alive.size:,} nodes, a graph reads {MOST_NODES:,} at most")
         return {
             "tokens": prompts.tokens,
             "mask": prompts.mask,
             "query_embedding": prompts.embeddings,
             "alive": alive.reshape(-1),
-            "filter_start": filter_rows.astype(np.int64) * trie.n_nodes,
+            "filter_start": filter_rows.astype(np.int32) * trie.n_nodes,
             **trie.graph_inputs,
             **(trie.chunk_budget(self._n_ranked) if "chunks_0" in self._inputs else {}),
         }

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sid.errors import RadsearchError
+from sid.manifest import FORMAT_VERSION
 
 VARIANTS = ("sft", "rad-dpo")
 SFT_EPOCHS, RAD_DPO_EPOCHS = 4, 1  # enough for the demo's shop; the objectives' own are more
@@ -66,7 +67,8 @@ def demo(
     console = Console(highlight=False)
     directory.mkdir(parents=True, exist_ok=True)
     steps = plan(directory, items, seed)
-    build(steps, directory / "steps.json", console)
+    # What an older release built is built again.
+    build(steps, directory / f"steps-{FORMAT_VERSION}.json", console)
     console.print(_quality(directory))
     features = directory / "features.json"
     features.write_text(json.dumps(experiment(), indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from service.embedder import Embeddings, NoEmbedder, load_embedder
 from service.errors import ServiceError
 from service.searches import OUTPUTS, BoundTrie, CapturedSearch, PlainSearch, Search, on_device
 from service.tokenizer import Query
-from sid import Ranking, Trie
+from sid import MOST_NODES, Ranking, Trie
 from sid.manifest import RUNNERS_UP, Graph
 
 PAD = 0
@@ -41,6 +41,25 @@ class Beams:
     query_vectors: NDArray[np.float32]
     query_embeddings: NDArray[np.float32]
     rankings: tuple[Ranking, ...] = ()
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Beams]") -> "Beams":
+        """Put the beams of several batches after one another."""
+        levels = zip(*(part.rankings for part in parts), strict=True)
+        return cls(
+            sids=np.concatenate([part.sids for part in parts]),
+            log_probs=np.concatenate([part.log_probs for part in parts]),
+            leaves=np.concatenate([part.leaves for part in parts]),
+            query_vectors=np.concatenate([part.query_vectors for part in parts]),
+            query_embeddings=np.concatenate([part.query_embeddings for part in parts]),
+            rankings=tuple(
+                Ranking(
+                    np.concatenate([each.nodes for each in level]),
+                    np.concatenate([each.log_probs for each in level]),
+                )
+                for level in levels
+            ),
+        )
 
 
 class Engine:
@@ -141,13 +160,15 @@ class Engine:
             mask_of_query: int32 [B]; 0 is no filter, i is ``masks[i − 1]``.
             explains: whether to rank what was pruned, too; by a graph of its own, loaded when first asked.
         """
+        if (len(masks) + 1) * len(trie.alive) > MOST_NODES:
+            return self._in_halves(trie, graph_width, queries, masks, mask_of_query, explains)
         tokens, mask = pad_left([query.tokens for query in queries])
         embeddings = self._embedder.embed([query.text for query in queries])
         feeds = {
             "tokens": tokens,
             "mask": mask,
             "query_embedding": embeddings,
-            "filter_start": mask_of_query.astype(np.int64) * len(trie.alive),
+            "filter_start": mask_of_query.astype(np.int32) * len(trie.alive),
         }
         search = self._explanation(graph_width) if explains else self._searches[graph_width]
         sids, log_probs, leaves, vectors, *levels = search.run(trie, feeds, masks)
@@ -158,6 +179,25 @@ class Engine:
         """Run the embedder and every graph once, so that no request pays for first-run allocations."""
         for width in self.beam_widths:
             self.search(trie, width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
+
+    def _in_halves(
+        self,
+        trie: BoundTrie,
+        graph_width: int,
+        queries: list[Query],
+        masks: list[NDArray[np.bool_]],
+        mask_of_query: NDArray[np.int32],
+        explains: bool,
+    ) -> Beams:
+        """Search a batch whose filters are too many nodes for one run, each half with its own filters."""
+        halves = []
+        for half in np.array_split(np.arange(len(queries)), 2):
+            used, rows = np.unique(np.append(0, mask_of_query[half]), return_inverse=True)
+            own = [masks[number - 1] for number in used[1:]]
+            asked = [queries[place] for place in half]
+            found = self.search(trie, graph_width, asked, own, rows[1:].astype(np.int32), explains)
+            halves.append(found)
+        return Beams.concatenate(halves)
 
     def _load(self, graph: Graph) -> Search:
         captures = graph.provider == CUDA

@@ -15,9 +15,10 @@ from sid.quantizer import ResidualQuantizer
 from sid.table import SidTable
 from sid.texts import item_text
 from sid.tfidf import TfidfEmbedder
-from sid.trie import Trie
+from sid.trie import MOST_NODES, Trie
 
 __all__ = [
+    "MOST_NODES",
     "Explanation",
     "ItemFeatures",
     "LexicalIndex",

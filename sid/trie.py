@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sid.slots import chunk_width, most_chunks
 from sid.table import SidTable
 
+MOST_NODES = 2**31 - 1  # of all filters of a batch: graphs count them in int32
+
 
 @dataclass(frozen=True)
 class Trie:

@@ -41,7 +41,7 @@ class TrieStep:
             SIDs int32 [B, K, L] and log-probabilities float32 [B, K], best first.
         """
         given = {f"logits_{level}": values for level, values in enumerate(logits)}
-        rows = {"filter_start": np.zeros(len(logits[0]), np.int64)}
+        rows = {"filter_start": np.zeros(len(logits[0]), np.int32)}
         sids, log_probs = self._session.run(["sids", "log_probs"], {**given, **rows, **trie})
         return sids, log_probs
 

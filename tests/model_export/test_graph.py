@@ -20,7 +20,7 @@ from model_export.graph_search import DEAD
 from model_export.proof import weights_of
 from model_export.reference import Prompt, ReferenceDecoder, beam_search
 from model_export.session import Answers, GraphSession, Prompts
-from sid import SidTable, Trie
+from sid import MOST_NODES, SidTable, Trie
 from training.model import Decoder, DecoderConfig
 from training.model import Prompts as DecoderPrompts
 from training.search import TrieTree, constrained_search
@@ -256,14 +256,16 @@ def test_equal_sums_of_different_beams_come_by_leaf() -> None:
     assert answers.leaves.tolist() == [[0, 1]]
 
 
-def test_filters_may_hold_more_nodes_than_int32_counts(session_of: SessionOf) -> None:
+def test_filters_may_hold_as_many_nodes_as_int32_counts(session_of: SessionOf) -> None:
     session, trie = session_of((6, 4, 5), 3), Trie.from_table(full_table((6, 4, 5)))
     # The system gives zeros their memory when they are first read, and one row of these is read.
-    alive = np.zeros((2**31 // trie.n_nodes + 2, trie.n_nodes), dtype=bool)
+    alive = np.zeros((MOST_NODES // trie.n_nodes, trie.n_nodes), dtype=bool)
     alive[-1] = True
     prompts = pad([[1, 9, 2]])
     answers = session.search(prompts, trie, alive, np.asarray([len(alive) - 1], dtype=np.int32))
     np.testing.assert_array_equal(answers.leaves, session.search(prompts, trie).leaves)
+    with pytest.raises(ValueError, match="a graph reads 2,147,483,647 at most"):
+        session.search(prompts, trie, np.zeros((len(alive) + 1, trie.n_nodes), dtype=bool))
 
 
 @pytest.mark.parametrize("codebooks", CODEBOOKS)

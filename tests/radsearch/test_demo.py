@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from radsearch.demo import VARIANTS, DemoError, Step, build, experiment
-from sid.manifest import Manifest
+from sid.manifest import FORMAT_VERSION, Manifest
 
 
 def help_step(output: Path, command: str = "shop") -> Step:
@@ -71,5 +71,5 @@ def test_the_whole_path_runs_at_a_small_scale(tmp_path: Path) -> None:
         assert "NDCG@10" in manifest.metrics["evaluation"]["metrics"]
     again = subprocess.run(command, env=few_steps, capture_output=True, text=True, check=False)
     assert again.stdout.count("done before") == 9
-    steps = json.loads((directory / "steps.json").read_text(encoding="utf-8"))
+    steps = json.loads((directory / f"steps-{FORMAT_VERSION}.json").read_text(encoding="utf-8"))
     assert len(steps) == 9

@@ -136,3 +136,21 @@ def test_a_graph_that_cannot_be_loaded(
     monkeypatch.setattr(Bundle, "graph_path", lambda *_: tmp_path / "graph.onnx")
     with pytest.raises(BundleError, match="cannot be loaded"):
         Engine(bundle, "cpu", "auto", intra_threads=1)
+
+
+@pytest.mark.parametrize("explains", [False, True])
+def test_a_batch_with_more_filters_than_a_graph_counts_is_searched_in_parts(
+    engine: Engine, bound: BoundTrie, epoch: Epoch, explains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, trie = np.random.default_rng(0), epoch.trie
+    masks = [trie.alive(rng.random(trie.n_leaves) < 0.3) for _ in range(4)]
+    queries = [Query(text, (1, 50, 2)) for text in ("red shoes", "wool hat", "red hat", "tent", "lamp")]
+    rows = np.array([2, 0, 1, 4, 2], np.int32)
+    whole = engine.search(bound, 4, queries, masks, rows, explains)
+    monkeypatch.setattr("service.engine.MOST_NODES", 3 * trie.n_nodes)
+    parts = engine.search(bound, 4, queries, masks, rows, explains)
+    np.testing.assert_array_equal(parts.leaves, whole.leaves)
+    np.testing.assert_allclose(parts.log_probs, whole.log_probs, atol=1e-4)
+    assert len(parts.rankings) == len(whole.rankings)
+    for found, expected in zip(parts.rankings, whole.rankings, strict=True):
+        np.testing.assert_array_equal(found.nodes, expected.nodes)

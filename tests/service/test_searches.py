@@ -47,7 +47,7 @@ def batch(n_queries: int, length: int, seed: int) -> dict[str, NDArray[Any]]:
         "tokens": rng.integers(4, 30, (n_queries, length)),
         "mask": np.ones((n_queries, length), dtype=bool),
         "query_embedding": rng.standard_normal((n_queries, 3), np.float32),
-        "filter_start": np.zeros(n_queries, dtype=np.int64),
+        "filter_start": np.zeros(n_queries, dtype=np.int32),
     }
 
 
@@ -77,7 +77,7 @@ def test_filters_hold(session: ort.InferenceSession) -> None:
     search, trie = CapturedSearch(session, "cpu", BEAM_WIDTH), bound(0)
     feeds = batch(2, 5, 1)
     nothing = np.zeros(len(trie.alive), dtype=bool)
-    feeds["filter_start"] = np.array([0, len(trie.alive)])
+    feeds["filter_start"] = np.array([0, len(trie.alive)], dtype=np.int32)
     _, _, leaves, _ = search.run(trie, feeds, [nothing])
     assert (leaves[0] >= 0).any()
     assert (leaves[1] == -1).all()
