@@ -100,7 +100,7 @@ class GraphMaker:
         started = time.perf_counter()
         fp32 = self._session(_file(beam_width, Precision.FP32), beam_width)
         if precision is Precision.INT8 and not self._input_ranges:
-            self._input_ranges = calibrate(self._source, fp32, self._prompts)
+            self._input_ranges = calibrate(self._source, fp32)
         graph, n_nodes = self._write(beam_width, precision)
         built = time.perf_counter()
         rounding = self._session(graph.file, beam_width)

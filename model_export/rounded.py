@@ -15,7 +15,7 @@ from training.metrics import PerQuery, item_values
 from training.ordering import gather_candidates, item_features
 from training.search import Beams
 
-CALIBRATED_BY = 64  # SIDs of each query's answer
+CALIBRATED_BY = 64  # queries, and SIDs of each query's answer
 JUDGED_BY, FEWEST = 512, 32  # validation queries
 MULTIPLICATIONS = 1e13  # of a search of all of them; a large decoder is judged by fewer
 BATCH = 16
@@ -45,14 +45,15 @@ class RoundedProof:
         return {**{f"lost {metric}": value for metric, value in figures.pop("lost").items()}, **figures}
 
 
-def calibrate(source: Source, session: GraphSession, prompts: Prompts) -> dict[str, float]:
+def calibrate(source: Source, session: GraphSession) -> dict[str, float]:
     """The largest inputs of the decoder's layers, over real queries and the SIDs found for them.
 
     Args:
-        source: the decoder.
+        source: the decoder, its catalogue and queries.
         session: its graph in float32.
-        prompts: real queries.
     """
+    queries = source.queries(CALIBRATED_BY)
+    prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
     answers = session.search(prompts, Trie.from_table(source.dataset.sids))
     sids = [of_query[leaves >= 0] for of_query, leaves in zip(answers.sids, answers.leaves, strict=True)]
     return input_ranges(source.decoder, prompts.unpadded(), [some[:CALIBRATED_BY] for some in sids])
