@@ -1,12 +1,13 @@
 """Items are ordered as plain Python would sort them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid import ItemFeatures, OrderingWeights, QueryFeatures, order_items
+from sid import ItemFeatures, LexicalIndex, OrderingWeights, QueryFeatures, order_items
 from sid.ordering import best_first
 
 # Halves add and multiply exactly in float32, so the oracle's scores are the same numbers; few of them, so
@@ -110,3 +111,26 @@ def test_the_best_come_first_and_equal_ones_by_item(items: list[int], scores: li
 def test_weights_are_plain_json() -> None:
     weights = OrderingWeights(tau=0.5, prior=0.25, words=2.0, trigrams=0.125, embedding=4.0)
     assert OrderingWeights(**weights.to_dict()) == weights
+
+
+@pytest.mark.parametrize("left_out", ["tau", "embedding", "words", "trigrams", "prior", None])
+def test_scores_are_the_weighted_parts(left_out: str | None) -> None:
+    rng = np.random.default_rng(0)
+    texts = ["red shoe", "blue shoe", "wool hat", "red hat", "tent"]
+    features = ItemFeatures(
+        vectors=rng.standard_normal((5, 3), np.float32),
+        embeddings=rng.standard_normal((5, 4), np.float32),
+        lexical=LexicalIndex.from_texts(texts),
+        prior=rng.random(5, np.float32),
+    )
+    query = QueryFeatures(
+        rng.standard_normal(3, np.float32),
+        rng.standard_normal(4, np.float32),
+        features.lexical.query("red shoe"),
+    )
+    weights = OrderingWeights(tau=2.0, prior=0.5, words=1.5, trigrams=0.25, embedding=3.0)
+    if left_out:
+        weights = replace(weights, **{left_out: 0.0})
+    items, log_probs = np.array([4, 0, 2], np.int32), np.array([-1.0, -2.0, -0.5], np.float32)
+    expected = features.parts(items, log_probs, query) @ weights.of_parts()
+    np.testing.assert_allclose(features.scores(items, log_probs, query, weights), expected, rtol=1e-5)
