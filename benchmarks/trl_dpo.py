@@ -22,7 +22,6 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Qwen3Config,
     Qwen3ForCausalLM,
     TrainerCallback,
     TrainerControl,
@@ -33,6 +32,7 @@ from transformers.utils.logging import disable_progress_bar
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from benchmarks.qwen3 import qwen3_config
 from benchmarks.sessions import Pair
 from training.model import DecoderConfig
 from training.precision import Precision, float32_products
@@ -66,7 +66,7 @@ class TrlDpo:
         datasets.disable_progress_bars()
         disable_progress_bar()
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(_qwen3(config))
+        model = Qwen3ForCausalLM(qwen3_config(config, EOS))
         model.set_attn_implementation("eager" if device.type == "cpu" else "sdpa")
         tokenizer = _tokenizer(model.config.vocab_size)
         examples = Dataset.from_list([_as_text(pair) for pair in pairs])
@@ -136,24 +136,6 @@ class _Clock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self.seconds = time.perf_counter() - self._started
-
-
-def _qwen3(config: DecoderConfig) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=config.vocab_size + sum(config.codebook_sizes),
-        hidden_size=config.d_model,
-        intermediate_size=config.d_ff,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads,
-        head_dim=config.head_dim,
-        max_position_embeddings=config.max_prompt + config.levels + 1,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        tie_word_embeddings=True,
-        pad_token_id=PAD,
-        eos_token_id=EOS,
-        bos_token_id=None,
-    )
 
 
 def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
+from benchmarks.qwen3 import qwen3_config
 from sid import SidTable
 from training.model import Decoder, DecoderConfig, Prompts
 from training.tokenizer import PAD
@@ -29,7 +30,7 @@ class Generate:
         self._levels, self._beam_width = config.levels, beam_width
         self._first_codes = first_codes(config)
         self._allowed = allowed_tokens(table, self._first_codes)
-        self._model = Qwen3ForCausalLM(_qwen3(config))
+        self._model = Qwen3ForCausalLM(qwen3_config(config, eos_token_id=None))
         self._model.train(False)
         self._model.model.load_state_dict(_weights(decoder))
 
@@ -82,22 +83,3 @@ def _weights(decoder: Decoder) -> dict[str, Tensor]:
     shared = {name: tensor for name, tensor in own.items() if name.startswith(("layers.", "norm."))}
     codebooks = [own[f"code_embeddings.{level}.weight"] for level in range(decoder.config.levels)]
     return {**shared, "embed_tokens.weight": torch.cat([own["embed_tokens.weight"], *codebooks])}
-
-
-def _qwen3(config: DecoderConfig) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=config.vocab_size + sum(config.codebook_sizes),
-        hidden_size=config.d_model,
-        intermediate_size=config.d_ff,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads,
-        head_dim=config.head_dim,
-        max_position_embeddings=config.max_prompt + config.levels + 1,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        rms_norm_eps=config.rms_eps,
-        tie_word_embeddings=True,
-        pad_token_id=PAD,
-        eos_token_id=None,
-        bos_token_id=None,
-    )
