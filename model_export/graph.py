@@ -30,7 +30,7 @@ def build_graph(
         tokens int64 [B, T], left-padded; mask bool [B, T], false on padding;
         query_embedding float32 [B, embedding_dim], by the embedder of the items, zeros where that knows no
         texts;
-        trie_indptr, trie_codes, first_leaf, slots_0, slots_1, … int32, see ``sid.Trie.graph_inputs``;
+        trie_indptr, trie_codes, first_leaf, slots_1, slots_2, … int32, see ``sid.Trie.graph_inputs``;
         alive bool [F · n_nodes]: filters behind one another, see ``sid.Trie.alive``; filter_start int32 [B]:
         where the one of each query begins; so filters hold fewer than 2^31 nodes in all.
 

@@ -7,6 +7,7 @@ with few nodes of many children, then costs what its beams need, and any W gives
 Sizes in shapes: B queries, n beams (1 at the root, then K), V codes of a codebook, C chunks of W slots.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -78,7 +79,7 @@ class TrieSearch:
         beam_width: K.
         indptr, codes: the trie's arrays.
         first_leaf: int32 [1], its node.
-        slots: per level, int32 [W] = 0, 1, …, of a chunk; see ``sid.Trie.graph_inputs``.
+        slots: by level, from 1 on, int32 [W] = 0, 1, …, of a chunk; see ``sid.Trie.graph_inputs``.
         alive: bool [F · n_nodes], flat.
         filter_start: int32 [B], where in ``alive`` each query's filter begins.
         runners_up: R, how many of the pruned prefixes are ranked, too.
@@ -89,7 +90,7 @@ class TrieSearch:
     indptr: ir.Value
     codes: ir.Value
     first_leaf: ir.Value
-    slots: list[ir.Value]
+    slots: Mapping[int, ir.Value]
     alive: ir.Value
     filter_start: ir.Value
     runners_up: int = 0
@@ -100,7 +101,9 @@ class TrieSearch:
         indptr = g.input("trie_indptr", ir.DataType.INT32, ["n_internal_plus_1"])
         codes = g.input("trie_codes", ir.DataType.INT32, ["n_edges"])
         first_leaf = g.input("first_leaf", ir.DataType.INT32, [1])
-        slots = [g.input(f"slots_{level}", ir.DataType.INT32, [f"W_{level}"]) for level in range(levels)]
+        slots = {
+            level: g.input(f"slots_{level}", ir.DataType.INT32, [f"W_{level}"]) for level in range(1, levels)
+        }
         alive = g.input("alive", ir.DataType.BOOL, ["all_filters"])
         filter_start = g.input("filter_start", ir.DataType.INT32, ["B"])
         return cls(g, beam_width, indptr, codes, first_leaf, slots, alive, filter_start, runners_up)

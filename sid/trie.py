@@ -46,15 +46,15 @@ class Trie:
     def graph_inputs(self) -> dict[str, NDArray[np.int32]]:
         """The trie as exported graphs read it, by input.
 
-        ``trie_indptr`` and ``trie_codes``; ``first_leaf`` [1], the node of leaf 0; per level ``slots_0`` and
-        so on, [W] = 0, 1, …, whose lengths are the chunks in which a level's children are read.
+        ``trie_indptr`` and ``trie_codes``; ``first_leaf`` [1], the node of leaf 0; from level 1 on
+        ``slots_1`` and so on, [W] = 0, 1, …, whose lengths are the chunks in which children are read.
         """
-        slots = {f"slots_{level}": np.arange(width) for level, width in enumerate(self._chunk_widths)}
+        widths = enumerate(self._chunk_widths[1:], start=1)
         return {
             "trie_indptr": self.indptr,
             "trie_codes": self.codes,
             "first_leaf": np.array([self.n_internal], dtype=np.int32),
-            **{name: array.astype(np.int32) for name, array in slots.items()},
+            **{f"slots_{level}": np.arange(width, dtype=np.int32) for level, width in widths},
         }
 
     def chunk_budget(self, beam_width: int) -> dict[str, NDArray[np.int32]]:

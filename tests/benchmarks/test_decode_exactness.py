@@ -56,7 +56,7 @@ class MasksAfterChoosing(TrieSearch):
     """Filters what it has found, instead of finding what the filter leaves over."""
 
     def children(self, beams: Beams, code_log_probs: ir.Value, level: int) -> Children:
-        if level < len(self.slots) - 1:
+        if level < len(self.slots):
             unfiltered = self.g.Or(self.alive, self.g.Not(self.alive))
             return TrieSearch.children(replace(self, alive=unfiltered), beams, code_log_probs, level)
         return super().children(beams, code_log_probs, level)

@@ -112,7 +112,7 @@ def test_of_equal_prefixes_the_first_are_kept(
 @settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    widths=st.tuples(*[st.integers(1, 40)] * LEVELS),
+    widths=st.tuples(*[st.integers(1, 40)] * (LEVELS - 1)),
     beam_width=st.sampled_from([1, 5, 64]),
 )
 def test_any_chunk_gives_the_same_answers(
@@ -125,11 +125,9 @@ def test_any_chunk_gives_the_same_answers(
     trie = Trie.from_table(SidTable.from_item_codes(rng.zipf(1.3, (200, LEVELS)).clip(max=12) - 1, (12,) * 3))
     scores = rng.integers(-3, 1, (2, LEVELS, 12))
     expected = search(scores, trie, beam_width)
-    slots = {f"slots_{level}": np.arange(width, dtype=np.int32) for level, width in enumerate(widths)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(trie.graph_inputs, "slots_0", slots["slots_0"])
-        patch.setitem(trie.graph_inputs, "slots_1", slots["slots_1"])
-        patch.setitem(trie.graph_inputs, "slots_2", slots["slots_2"])
+        for level, width in enumerate(widths, start=1):
+            patch.setitem(trie.graph_inputs, f"slots_{level}", np.arange(width, dtype=np.int32))
         found = search(scores, trie, beam_width)
     np.testing.assert_array_equal(found.leaves, expected.leaves)
     np.testing.assert_array_equal(found.log_probs, expected.log_probs)
