@@ -168,7 +168,7 @@ class Engine:
             "tokens": tokens,
             "mask": mask,
             "query_embedding": embeddings,
-            "filter_start": mask_of_query.astype(np.int32) * len(trie.alive),
+            "filter_start": mask_of_query * np.int32(len(trie.alive)),
         }
         search = self._explanation(graph_width) if explains else self._searches[graph_width]
         sids, log_probs, leaves, vectors, *levels = search.run(trie, feeds, masks)

@@ -155,7 +155,7 @@ class Retriever:
                 items=_ms(ended - decoding_ended),
                 total=_ms(ended - started),
             ),
-            explanation=_explanation(snapshot, decoded, width, items) if request.explain else None,
+            explanation=_explanation(snapshot, decoded, beams, width, items) if request.explain else None,
         )
 
     async def _items(
@@ -218,12 +218,12 @@ class Retriever:
 
 
 def _explanation(
-    snapshot: Snapshot, decoded: Decoded, width: int, items: Sequence[Item]
+    snapshot: Snapshot, decoded: Decoded, beams: _Beams, width: int, items: Sequence[Item]
 ) -> SearchExplanation:
     """Say how the SIDs of the items came about."""
     sids = list(dict.fromkeys(tuple(item.sid) for item in items))
-    table = snapshot.epoch.table
-    leaves = table.find(np.array(sids, dtype=np.int32).reshape(len(sids), table.levels))
+    leaf_of = dict(zip(map(tuple, beams.sids.tolist()), beams.leaves.tolist(), strict=True))
+    leaves = np.array([leaf_of[sid] for sid in sids], dtype=np.int32)
     told = explain(snapshot.epoch.trie, decoded.rankings, width, leaves)
     return SearchExplanation(
         sids=[

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -125,15 +124,13 @@ class CapturedSearch(PlainSearch):
     ) -> None:
         super().__init__(session, device, beam_width, outputs)
         self._running = threading.Lock()
-        self._captures: WeakKeyDictionary[BoundTrie, dict[tuple[int, int], _Capture]] = WeakKeyDictionary()
-        self._numbers = count(1)
+        self._captures: WeakKeyDictionary[BoundTrie, dict[tuple[int, ...], _Capture]] = WeakKeyDictionary()
         self._n_captured = 0
 
     def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
         with self._running:
-            padded = _padded(feeds)
-            capture = None if masks else self._capture(trie, padded)
+            capture = None if masks else self._capture(trie, padded := _padded(feeds))
             if capture is None:
                 return super().run(trie, feeds, masks)
             for name, array in padded.items():
@@ -145,34 +142,35 @@ class CapturedSearch(PlainSearch):
     def _capture(self, trie: BoundTrie, feeds: Feeds) -> _Capture | None:
         """The capture for a size of batch; None if it would be one too many."""
         of_trie = self._captures.setdefault(trie, {})
-        n_queries, length = feeds["tokens"].shape
-        if (n_queries, length) not in of_trie:
+        size = feeds["tokens"].shape
+        if size not in of_trie:
             if self._n_captured >= MOST_CAPTURES:
                 return None
             self._n_captured += 1
-            of_trie[n_queries, length] = self._prepared(trie, feeds)
-        return of_trie[n_queries, length]
+            of_trie[size] = self._prepared(trie, feeds)
+        return of_trie[size]
 
     def _prepared(self, trie: BoundTrie, feeds: Feeds) -> _Capture:
         """Memory and bindings; onnxruntime captures at the first run."""
+        described = {output.name: output for output in self._session.get_outputs()}
         inputs = {name: on_device(array, self._device) for name, array in feeds.items()}
-        outputs = [
-            ort.OrtValue.ortvalue_from_shape_and_type(
-                [len(feeds["tokens"]), *output.shape[1:]], _TYPES[output.type], self._device, 0
+        outputs = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type(
+                [len(feeds["tokens"]), *described[name].shape[1:]],
+                _TYPES[described[name].type],
+                self._device,
+                0,
             )
-            for output in self._session.get_outputs()
-            if output.name in self._outputs
-        ]
-        names = [output.name for output in self._session.get_outputs() if output.name in self._outputs]
+            for name in self._outputs
+        }
         binding = self._session.io_binding()
         self._bind_trie(binding, trie)
-        binding.bind_ortvalue_input("alive", trie.alive_on_device)
-        for name, value in inputs.items():
+        for name, value in {**inputs, "alive": trie.alive_on_device}.items():
             binding.bind_ortvalue_input(name, value)
-        for name, value in zip(names, outputs, strict=True):
+        for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
-        capture = _Capture(inputs, [outputs[names.index(name)] for name in self._outputs], binding)
-        capture.options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
+        capture = _Capture(inputs, tuple(outputs.values()), binding)
+        capture.options.add_run_config_entry("gpu_graph_id", str(self._n_captured))
         return capture
 
 
