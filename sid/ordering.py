@@ -52,44 +52,38 @@ class ItemFeatures:
     lexical: LexicalIndex
     prior: Floats
 
-    def parts(self, items: Rows, log_probs: Floats, query: "QueryFeatures") -> Floats:
+    def parts(
+        self,
+        items: Rows,
+        log_probs: Floats,
+        query: "QueryFeatures",
+        weights: OrderingWeights | None = None,
+    ) -> Floats:
         """The parts that the scores of items are sums of.
 
         Args:
             items: int32 [n], item rows.
             log_probs: float32 [n], of their SIDs.
             query: what is asked.
+            weights: parts that have none here stay 0 and are not worked out, which for a wide beam's items is
+                much of the work; None works out all.
 
         Returns:
             float32 [n, 6]: log p(SID), cosines of vectors and of embeddings, BM25 of words and of trigrams,
             popularity.
         """
-        parts = np.empty((len(items), 6), dtype=np.float32)
+        counts = np.ones(6, dtype=bool) if weights is None else weights.of_parts() != 0
+        parts = np.zeros((len(items), 6), dtype=np.float32)
         parts[:, 0] = log_probs
-        parts[:, 1] = self.vectors[items] @ query.vector
-        parts[:, 2] = self.embeddings[items] @ query.embedding
-        parts[:, 3:5] = self.lexical.scores(query.terms, items)
-        parts[:, 5] = self.prior[items]
+        if counts[1]:
+            parts[:, 1] = self.vectors[items] @ query.vector
+        if counts[2]:
+            parts[:, 2] = self.embeddings[items] @ query.embedding
+        if counts[3:5].any():
+            parts[:, 3:5] = self.lexical.scores(query.terms, items)
+        if counts[5]:
+            parts[:, 5] = self.prior[items]
         return parts
-
-    def scores(
-        self, items: Rows, log_probs: Floats, query: "QueryFeatures", weights: OrderingWeights
-    ) -> Floats:
-        """The weighted sum of the parts, float32 [n]; arguments as in :meth:`parts`.
-
-        A part without weight is not worked out: for a wide beam's items that is much of the work.
-        """
-        scores = log_probs.astype(np.float32)
-        if weights.tau:
-            scores += np.float32(weights.tau) * (self.vectors[items] @ query.vector)
-        if weights.embedding:
-            scores += np.float32(weights.embedding) * (self.embeddings[items] @ query.embedding)
-        if weights.words or weights.trigrams:
-            of_fields = np.array([weights.words, weights.trigrams], dtype=np.float32)
-            scores += self.lexical.scores(query.terms, items) @ of_fields
-        if weights.prior:
-            scores += np.float32(weights.prior) * self.prior[items]
-        return scores
 
 
 @dataclass(frozen=True)
@@ -152,7 +146,7 @@ def order_items(
     if item_mask is not None:
         kept = item_mask[items]
         items, beams = items[kept], beams[kept]
-    scores = catalogue.scores(items, log_probs[beams], query, weights)
+    scores = catalogue.parts(items, log_probs[beams], query, weights) @ weights.of_parts()
     best = best_first(items, scores, k)
     return RankedItems(items[best], scores[best], beams[best])
 
