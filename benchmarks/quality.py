@@ -8,6 +8,7 @@ against. A waterfall says where the relevant items were lost.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +27,9 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record, slug
 from model_export.graph import build_graph
 from model_export.proof import weights_of
-from model_export.session import GraphSession, Prompts
-from sid import ItemFeatures, OrderingWeights, QueryFeatures, Trie
+from model_export.real_queries import search_texts
+from model_export.session import GraphSession
+from sid import ItemFeatures, OrderingWeights, QueryFeatures
 from training.checkpoint import load_decoder, load_provenance
 from training.data.errors import DataError
 from training.data.items import item_texts
@@ -50,7 +52,6 @@ from training.sids.sentence import SentenceEmbedder
 
 DEPTH = 100  # the deepest metric is Item Recall@100
 TOP = 10
-BATCH = 16  # queries that are searched at once
 COSINE_WEIGHTS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0)
 WIDER = 2  # how many times more beams the waterfall looks at
 # Ordering by ever more parts of the score, each tuned by itself.
@@ -103,7 +104,6 @@ class Pipeline:
     def __init__(self, decoder: Decoder, dataset: Dataset, beam_width: int, progress: Progress) -> None:
         self._decoder, self._dataset, self._beam_width = decoder, dataset, beam_width
         self._features = item_features(decoder, dataset)
-        self._trie = Trie.from_table(dataset.sids)
         self._progress = progress
 
     def candidates(self, queries: Sequence[str]) -> dict[str, Candidates]:
@@ -120,14 +120,8 @@ class Pipeline:
     def _search(self, queries: Sequence[str], beam_width: int) -> Beams:
         graph = build_graph(self._decoder.config, weights_of(self._decoder), beam_width)
         session = GraphSession(ir.to_proto(graph).SerializeToString(), beam_width)
-        batches = [list(queries[start : start + BATCH]) for start in range(0, len(queries), BATCH)]
-        parts = []
-        for batch in self._progress.track(batches, description=f"Search, {beam_width} beams"):
-            prompts = Prompts.encode(self._dataset.tokenizer, batch, self._dataset.embed(batch))
-            found = session.search(prompts, self._trie)
-            arrays = (found.sids, found.log_probs, found.leaves, found.query_vectors)
-            parts.append(Beams(*map(torch.from_numpy, arrays)))
-        return Beams.concatenate(parts)
+        track = partial(self._progress.track, description=f"Search, {beam_width} beams")
+        return search_texts(session, self._dataset, queries, track)
 
 
 class EveryItem:

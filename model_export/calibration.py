@@ -10,9 +10,26 @@ from torch import Tensor, nn
 
 from model_export.reference import Prompt
 from model_export.sequences import hidden_states
+from model_export.session import GraphSession, Prompts
+from sid import Trie
 from training.model import Decoder
 
 LEFT_OUT = ".down_proj"
+MOST_SIDS = 64  # of each query's answer
+
+
+def calibrate(decoder: Decoder, session: GraphSession, prompts: Prompts, trie: Trie) -> dict[str, float]:
+    """The largest inputs over queries and the SIDs found for them, see :func:`input_ranges`.
+
+    Args:
+        decoder: the model, in evaluation mode.
+        session: its graph in float32.
+        prompts: queries.
+        trie: the SIDs that exist.
+    """
+    found = session.search(prompts, trie)
+    sids = [of_query[leaves >= 0] for of_query, leaves in zip(found.sids, found.leaves, strict=True)]
+    return input_ranges(decoder, prompts.unpadded(), [some[:MOST_SIDS] for some in sids])
 
 
 def input_ranges(

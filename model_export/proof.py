@@ -82,9 +82,8 @@ class Effort:
     @classmethod
     def of(cls, decoder: Decoder, prompts: Prompts, beam_width: int) -> "Effort":
         """Fit the judges' work into ``MULTIPLICATIONS``."""
-        in_layers = sum(p.numel() for name, p in decoder.named_parameters() if name.startswith("layers."))
         length = prompts.tokens.shape[1] + decoder.config.levels
-        sequences = max(FEWEST, int(MULTIPLICATIONS / (in_layers * length)))
+        sequences = max(FEWEST, int(MULTIPLICATIONS / (n_layer_weights(decoder) * length)))
         n_sids = min(beam_width, sequences)
         in_float64 = sequences // FLOAT64_COST
         if in_float64 >= JUDGED_BY_REFERENCE * beam_width * decoder.config.levels:
@@ -131,6 +130,11 @@ def prove(session: GraphSession, decoder: Decoder, table: SidTable, prompts: Pro
                 session, f"{figure.replace('_', ' ')}: {value:.1e}, where {TOLERANCE:.0e} is allowed"
             )
     return proof
+
+
+def n_layer_weights(decoder: Decoder) -> int:
+    """How many numbers a position is multiplied with on its way through the layers."""
+    return sum(p.numel() for name, p in decoder.named_parameters() if name.startswith("layers."))
 
 
 def weights_of(decoder: Decoder) -> dict[str, NDArray[np.float32]]:

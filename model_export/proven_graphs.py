@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model_export.calibration import calibrate
 from model_export.errors import ExportError
 from model_export.graph import build_graph
 from model_export.graph_builder import OPSET
 from model_export.graph_files import GraphWriter
 from model_export.proof import Proof, prove, weights_of
-from model_export.rounded import RoundedProof, calibrate, prove_rounded
+from model_export.rounded import RoundedProof, prove_rounded
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import Trie
 from sid.manifest import RUNNERS_UP, Graph
 
 PROOF_QUERIES = 16
+CALIBRATED_BY = 64  # queries
 
 
 class Precision(StrEnum):
@@ -69,8 +71,8 @@ class GraphMaker:
         self._writers = {
             precision: GraphWriter(directory, f"weights_{precision}.bin") for precision in Precision
         }
-        queries = source.queries(PROOF_QUERIES)
-        self._prompts = Prompts.encode(source.dataset.tokenizer, queries.texts, queries.embeddings)
+        self._trie = Trie.from_table(source.dataset.sids)
+        self._prompts = self._real_prompts(PROOF_QUERIES)
         self._input_ranges: dict[str, float] = {}
 
     def make(self, beam_widths: Sequence[int], precisions: Sequence[Precision]) -> Iterator[ProvenGraph]:
@@ -98,13 +100,15 @@ class GraphMaker:
 
     def _rounded(self, beam_width: int, precision: Precision) -> ProvenGraph:
         started = time.perf_counter()
-        fp32 = self._session(_file(beam_width, Precision.FP32), beam_width)
+        fp32, source = self._session(_file(beam_width, Precision.FP32), beam_width), self._source
         if precision is Precision.INT8 and not self._input_ranges:
-            self._input_ranges = calibrate(self._source, fp32)
+            self._input_ranges = calibrate(
+                source.decoder, fp32, self._real_prompts(CALIBRATED_BY), self._trie
+            )
         graph, n_nodes = self._write(beam_width, precision)
         built = time.perf_counter()
         rounding = self._session(graph.file, beam_width)
-        proof = prove_rounded(fp32, rounding, self._source, precision)
+        proof = prove_rounded(fp32, rounding, source, precision)
         found = self._find(rounding, min(proof.n_queries, PROOF_QUERIES))
         del fp32, rounding
         self._prove_explanation(graph, found)
@@ -131,8 +135,11 @@ class GraphMaker:
 
     def _find(self, session: GraphSession, n_queries: int) -> NDArray[np.int32]:
         """The leaves found for some queries, int32 [n_queries, K]."""
-        trie = Trie.from_table(self._source.dataset.sids)
-        return session.search(self._prompts[:n_queries], trie).leaves
+        return session.search(self._prompts[:n_queries], self._trie).leaves
+
+    def _real_prompts(self, n_queries: int) -> Prompts:
+        queries = self._source.queries(n_queries)
+        return Prompts.encode(self._source.dataset.tokenizer, queries.texts, queries.embeddings)
 
     def _session(self, file: str, beam_width: int) -> GraphSession:
         return GraphSession(self._directory / file, beam_width)

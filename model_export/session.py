@@ -63,16 +63,6 @@ class Answers:
     leaves: NDArray[np.int32]
     query_vectors: NDArray[np.float32]
 
-    @classmethod
-    def concatenate(cls, parts: "list[Answers]") -> "Answers":
-        """Put the answers of several batches after one another."""
-        return cls(
-            np.concatenate([part.sids for part in parts]),
-            np.concatenate([part.log_probs for part in parts]),
-            np.concatenate([part.leaves for part in parts]),
-            np.concatenate([part.query_vectors for part in parts]),
-        )
-
 
 class GraphSession:
     """One loaded graph.

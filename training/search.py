@@ -190,14 +190,40 @@ def beam_search(decoder: Decoder, prompts: Prompts, tree: CodeTree, beam_width: 
             sees = torch.cat([take(sees, parents), itself], dim=-1)
             positions = (prompt_lengths + level).expand(-1, n_beams)
             hidden, past = decoder(F.embedding(new_codes, decoder.codebook(level)), positions, sees, past)
-    # Beams stand in the order of their leaves, so a stable sort breaks ties by leaf.
-    log_probs, order = log_probs.sort(dim=-1, descending=True, stable=True)
+    return finished(tree, beam_width, Last(sids, log_probs, nodes), query_vectors)
+
+
+class Last(NamedTuple):
+    """The beams after the last step, in the order of their leaves.
+
+    Attributes:
+        sids: int64 [B, n, L].
+        log_probs: float32 [B, n]; ``UNFILLED`` where fewer than n exist.
+        nodes: int64 [B, n], of the tree.
+    """
+
+    sids: Tensor
+    log_probs: Tensor
+    nodes: Tensor
+
+
+def finished(tree: CodeTree, beam_width: int, last: Last, query_vectors: Tensor) -> Beams:
+    """Put the last beams in order, ties by leaf, and fill up to K.
+
+    Args:
+        tree: that was searched.
+        beam_width: K.
+        last: n ≤ K beams per query.
+        query_vectors: float32 [B, d].
+    """
+    # The beams stand in the order of their leaves, so a stable sort breaks ties by leaf.
+    log_probs, order = last.log_probs.sort(dim=-1, descending=True, stable=True)
     filled = log_probs > UNFILLED / 2
     padding = (0, beam_width - order.shape[1])
     return Beams(
-        sids=F.pad(take(sids, order).where(filled[..., None], -1), (0, 0, *padding), value=-1),
+        sids=F.pad(take(last.sids, order).where(filled[..., None], -1), (0, 0, *padding), value=-1),
         log_probs=F.pad(log_probs, padding, value=UNFILLED),
-        leaves=F.pad(tree.leaves(nodes.gather(1, order)).where(filled, -1), padding, value=-1),
+        leaves=F.pad(tree.leaves(last.nodes.gather(1, order)).where(filled, -1), padding, value=-1),
         query_vectors=query_vectors,
     )
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.model import NOT_SEEN, Attention, Decoder, KeyValue, Layer, Prompts, rotary, rotate
-from training.search import UNFILLED, Beams, TrieTree, take
+from training.search import UNFILLED, Beams, Last, TrieTree, finished, take
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,7 @@ def eager_search(decoder: Decoder, prompts: Prompts, tree: TrieTree, beam_width:
             cos, sin = rotary(lengths + level, decoder.config.head_dim, decoder.config.rope_theta)
             context = _Context(bias, cos, sin)
             hidden, read = _read_codes(decoder, new_codes, level, context, prompt, read)
-    log_probs, order = log_probs.sort(dim=-1, descending=True, stable=True)
-    filled = log_probs > UNFILLED / 2
-    padding = (0, beam_width - order.shape[1])
-    return Beams(
-        sids=F.pad(take(sids, order).where(filled[..., None], -1), (0, 0, *padding), value=-1),
-        log_probs=F.pad(log_probs, padding, value=UNFILLED),
-        leaves=F.pad(tree.leaves(nodes.gather(1, order)).where(filled, -1), padding, value=-1),
-        query_vectors=query_vectors,
-    )
+    return finished(tree, beam_width, Last(sids, log_probs, nodes), query_vectors)
 
 
 def _read_codes(

@@ -14,7 +14,7 @@ from benchmarks.decode.eager import eager_search
 from benchmarks.decode.generate import Generate
 from benchmarks.decode.setup import Setup, Shape, for_graph
 from benchmarks.rounds import Report
-from model_export.calibration import input_ranges
+from model_export.calibration import calibrate
 from sid import RadsearchError, SidTable
 from training.model import Prompts
 from training.search import TrieTree
@@ -59,9 +59,8 @@ def ours(setup: Setup, beam_width: int) -> Search:
 def int8(setup: Setup, beam_width: int) -> Search:
     """The exported graph whose layers multiply in int8; its scores are near the decoder's, not the same."""
     prompts = for_graph(setup.prompts(CALIBRATED_BY))
-    found = setup.graph_session(beam_width, THREADS).search(prompts, setup.trie)
-    sids = [of_query[leaves >= 0] for of_query, leaves in zip(found.sids, found.leaves, strict=True)]
-    session = setup.graph_session(beam_width, THREADS, input_ranges(setup.decoder, prompts.unpadded(), sids))
+    ranges = calibrate(setup.decoder, setup.graph_session(beam_width, THREADS), prompts, setup.trie)
+    session = setup.graph_session(beam_width, THREADS, ranges)
     alive = np.ones((1, setup.trie.n_nodes), dtype=bool)
 
     def search(prompts: Prompts) -> Found:
