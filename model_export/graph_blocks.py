@@ -148,6 +148,12 @@ class Blocks:
         queries = self._turned_queries(
             self._prompt_heads(x, f"layers.{layer}.self_attn.q_proj"), layer, angles
         )
+        if self.half:
+            # One node where the GPU has a kernel for it; it wants keys as rows and puts 1/√D on by default.
+            keys = g.Transpose(g.Squeeze(prompt.keys, g.int64([2])), perm=(0, 1, 3, 2))
+            values, seen = (g.Squeeze(x, g.int64([2])) for x in (prompt.values, bias))
+            mixed = g.Attention(queries, keys, values, seen, scale=1.0)
+            return self._output(g.Transpose(mixed, perm=(0, 2, 1, 3)), layer)
         queries = g.reshape(queries, 0, config.n_kv_heads, self._groups, -1, config.head_dim)
         scores = g.Add(g.MatMul(queries, prompt.keys), bias)
         mixed = g.MatMul(g.Softmax(scores, axis=-1), prompt.values)

@@ -61,7 +61,7 @@ def eager_search(decoder: Decoder, prompts: Prompts, tree: TrieTree, beam_width:
         sids = torch.cat([take(sids, parents), new_codes[..., None]], dim=-1)
         if level + 1 < levels:
             if read:
-                rows = (parents + torch.arange(B)[:, None] * codes.shape[1]).flatten()
+                rows = (parents + torch.arange(B, device=parents.device)[:, None] * codes.shape[1]).flatten()
                 read = [(keys.index_select(0, rows), values.index_select(0, rows)) for keys, values in read]
             cos, sin = rotary(lengths + level, decoder.config.head_dim, decoder.config.rope_theta)
             context = _Context(bias, cos, sin)

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from benchmarks.commands import bench
@@ -12,7 +11,7 @@ from benchmarks.decode import command
 from benchmarks.decode.cell import Pace
 from benchmarks.decode.command import DecodeSettings
 from benchmarks.decode.setup import Shape
-from benchmarks.decode.speed import SPEEDUPS, DecodeError, SpeedSettings
+from benchmarks.decode.speed import SPEEDUPS, SpeedSettings
 from benchmarks.decode.trie_speed import TrieSettings
 
 AT_ONCE = Pace(rounds=1, turn_s=0.0)
@@ -72,11 +71,6 @@ def test_the_command_prints_tables(printed: dict[str, Any], monkeypatch: pytest.
     )
     for text in ("generate, ms", "static, ms", *lines):
         assert text in shown
-
-
-def test_what_runs_on_a_cpu_is_not_compared_on_a_gpu() -> None:
-    with pytest.raises(DecodeError, match="use --device cpu"):
-        command.measure(TINY, 0, torch.device("cuda"), print)
 
 
 def test_quick_measures_the_main_decoder() -> None:

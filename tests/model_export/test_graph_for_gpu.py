@@ -13,7 +13,20 @@ from training.model import Decoder
 CODEBOOKS = (6, 4, 5)
 BEAM_WIDTH = 16
 CUDA_KERNELS = {  # onnxruntime has them for the types used here
-    *("Add", "And", "Cast", "Concat", "Cos", "CumSum", "Div", "Gather", "GatherElements", "Greater", "Less"),
+    *(
+        "Add",
+        "And",
+        "Attention",
+        "Cast",
+        "Concat",
+        "Cos",
+        "CumSum",
+        "Div",
+        "Gather",
+        "GatherElements",
+        "Greater",
+        "Less",
+    ),
     *("LessOrEqual", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "RMSNormalization", "ReduceL2", "Reshape"),
     *("RotaryEmbedding", "ScatterElements", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Sub", "TopK"),
     *("Squeeze", "Transpose", "Unsqueeze", "Where"),
@@ -49,6 +62,7 @@ def test_nothing_is_computed_on_the_host(
     decoder = decoders[codebooks]
     graph = build_graph(decoder.config, weights_of(decoder), BEAM_WIDTH, for_gpu=True).graph
     assert {node.op_type for node in graph} <= CUDA_KERNELS
+    assert [node.op_type for node in graph].count("Attention") == decoder.config.n_layers
     # A shape lies on the host. That is where Reshape reads it; anywhere else it would have to be copied.
     for node in graph:
         if node.op_type == "Shape":
