@@ -4,7 +4,6 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from service.problems import DeadlineError, OverloadedError
 from service.searches import LENGTH_BUCKET, BoundTrie
 from service.tokenizer import Query
 from sid import Ranking
+
+LATEST = 0.2  # weight of the newest batch in the running mean of what a query costs
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,27 @@ class _Job:
 class Batcher:
     """Puts prompts together into device batches.
 
-    A worker that is free takes at once what waits; only while another batch runs does a batch wait for
-    company, up to ``max_wait_s``. A prompt whose callers have left or whose deadline has passed is dropped
-    before it costs device time. Lives on one event loop.
+    A worker that is free takes at once what waits, the nearest deadline first; only while another batch runs
+    does a batch wait for company, up to ``max_wait_s``. Batches are no larger than what the device decodes in
+    ``max_batch_s``, for everybody in one waits for all of it. A prompt whose callers have left or whose
+    deadline has passed is dropped before it costs device time, and one that would wait too long is refused
+    when it comes. Lives on one event loop.
     """
 
     def __init__(
-        self, max_batch: int, max_wait_s: float, queue_limit: int, workers: int, metrics: Metrics
+        self,
+        max_batch: int,
+        max_batch_s: float,
+        max_wait_s: float,
+        max_queue_s: float,
+        queue_limit: int,
+        workers: int,
+        metrics: Metrics,
     ) -> None:
         self._max_batch = max_batch
+        self._max_batch_s = max_batch_s
         self._max_wait_s = max_wait_s
+        self._max_queue_s = max_queue_s
         self._queue_limit = queue_limit
         self._workers = workers
         self._metrics = metrics
@@ -109,6 +121,17 @@ class Batcher:
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first
         self._batches: set[asyncio.Task[None]] = set()
+        self._query_s = 0.0  # what one query of a batch costs a worker, running mean
+
+    @property
+    def expected_wait_s(self) -> float:
+        """How long a prompt that came now would wait for its turn, by what those before it cost."""
+        return len(self._queue) * self._query_s / self._workers
+
+    @property
+    def pressure(self) -> float:
+        """The expected wait as a share of the longest that is allowed; from 1 on prompts are refused."""
+        return self.expected_wait_s / self._max_queue_s
 
     async def decode(self, prompt: Prompt, deadline: float) -> Decoded:
         """Decode one prompt.
@@ -118,7 +141,7 @@ class Batcher:
             deadline: event loop time after which this caller does not want the result.
 
         Raises:
-            OverloadedError: at once, if the queue is full.
+            OverloadedError: at once, if the queue is full or the wait would be too long.
             DeadlineError: if the deadline passed while the prompt waited.
         """
         job = self._jobs.get(prompt)
@@ -141,8 +164,10 @@ class Batcher:
         self._executor.shutdown()
 
     def _enqueue(self, prompt: Prompt, deadline: float) -> _Job:
-        if len(self._queue) >= self._queue_limit:
-            raise OverloadedError(f"{self._queue_limit} searches wait already; try again in a moment")
+        if len(self._queue) >= self._queue_limit or self.pressure >= 1:
+            raise OverloadedError(
+                f"{len(self._queue)} searches wait already; try again in a moment", self.expected_wait_s
+            )
         job = _Job(prompt, self._loop.create_future(), time.perf_counter(), deadline)
         self._jobs[prompt] = self._queue[prompt] = job
         self._metrics.queue_depth.set(len(self._queue))
@@ -156,11 +181,9 @@ class Batcher:
             self._forget(job, "expired")
             job.result.set_exception(DeadlineError("the deadline passed while the search waited its turn"))
         while self._queue and len(self._batches) < self._workers:
-            oldest = next(iter(self._queue.values()))
-            fitting = (job for job in self._queue.values() if job.prompt.fits(oldest.prompt))
-            batch = list(islice(fitting, self._max_batch))
-            wait_s = oldest.joined + self._max_wait_s - time.perf_counter()
-            if self._batches and len(batch) < self._max_batch and wait_s > 0:
+            batch = self._next_batch()
+            wait_s = min(job.joined for job in batch) + self._max_wait_s - time.perf_counter()
+            if self._batches and len(batch) < self._largest_batch and wait_s > 0:
                 self._loop.call_later(wait_s, self._start_batches)
                 return
             for job in batch:
@@ -170,6 +193,18 @@ class Batcher:
             self._batches.add(task)
             task.add_done_callback(self._finish)
 
+    def _next_batch(self) -> list[_Job]:
+        """The job whose deadline is nearest, and the next ones that fit it; of equal deadlines the oldest."""
+        by_deadline = sorted(self._queue.values(), key=lambda job: job.deadline)
+        first = by_deadline[0].prompt
+        return [job for job in by_deadline if job.prompt.fits(first)][: self._largest_batch]
+
+    @property
+    def _largest_batch(self) -> int:
+        if not self._query_s:
+            return self._max_batch
+        return max(1, min(self._max_batch, int(self._max_batch_s / self._query_s)))
+
     async def _run(self, batch: list[_Job]) -> None:
         """Decode a batch in a worker thread and hand out the results."""
         self._metrics.batch_size.observe(len(batch))
@@ -177,11 +212,10 @@ class Batcher:
         try:
             beams = await self._loop.run_in_executor(self._executor, _search, [job.prompt for job in batch])
         except Exception as error:  # whatever it is belongs to the callers, not to this task
-            for job in batch:
-                if self._settle(job):
-                    job.result.set_exception(error)
+            await self._isolate(batch, error)
             return
         decode_s = time.perf_counter() - started
+        self._learn(decode_s / len(batch))
         self._metrics.stage("decode").observe(decode_s)
         for row, job in enumerate(batch):
             queue_s = started - job.joined
@@ -201,6 +235,20 @@ class Batcher:
                         decode_s=decode_s,
                     )
                 )
+
+    async def _isolate(self, batch: list[_Job], error: Exception) -> None:
+        """After a batch has failed, find the prompt that is to blame; the others get their answers."""
+        self._metrics.device_faults.inc()
+        if len(batch) == 1:
+            if self._settle(batch[0]):
+                batch[0].result.set_exception(error)
+            return
+        middle = len(batch) // 2
+        await self._run(batch[:middle])
+        await self._run(batch[middle:])
+
+    def _learn(self, query_s: float) -> None:
+        self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
 
     def _settle(self, job: _Job) -> bool:
         """Take a job that ran off the books; whether anybody still waits for its result."""

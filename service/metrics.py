@@ -20,6 +20,8 @@ class Metrics:
         queue_depth: prompts that wait for the device.
         coalesced: searches that joined an equal one in flight.
         dropped: prompts dropped before they cost device time, by reason.
+        device_faults: batches that failed; each is run again in halves until one prompt is to blame.
+        shrunk: searches whose beam was made narrower to spare the device.
         fill: items returned per item asked for.
         redis_faults: failed reads, each of which opens the circuit.
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
@@ -58,6 +60,12 @@ class Metrics:
         )
         self.dropped = Counter(
             "radsearch_dropped", "Prompts dropped before decoding.", ["reason"], registry=registry
+        )
+        self.device_faults = Counter(
+            "radsearch_device_faults", "Device batches that failed.", registry=registry
+        )
+        self.shrunk = Counter(
+            "radsearch_shrunk", "Searches with a narrower beam under load.", registry=registry
         )
         self.fill = Histogram(
             "radsearch_fill_ratio", "Items returned per item asked for.", buckets=TENTHS, registry=registry

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: what can go wrong with a request, and how it is said."""
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ class ProblemError(ServiceError):
     status: ClassVar[HTTPStatus]
     kind: ClassVar[str]
 
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = {}
     """Headers that go with the answer."""
 
     fields: tuple[FieldProblem, ...] = ()
@@ -65,7 +66,15 @@ class OverloadedError(ProblemError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     kind = "overloaded"
 
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}  # a full queue is worked off sooner
+    def __init__(self, detail: str, wait_s: float) -> None:
+        """Say when to come back.
+
+        Args:
+            detail: what there is too much of.
+            wait_s: how long it will last, in seconds; clients are told whole ones, one at least.
+        """
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
 
 
 class DeadlineError(ProblemError):

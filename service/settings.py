@@ -87,8 +87,14 @@ class ServiceSettings(BaseSettings):
     max_wait_ms: float = Field(2.0, ge=0)
     """How long a query waits for company while another batch runs; with the device idle it never waits."""
 
+    max_batch_ms: float = Field(50.0, gt=0)
+    """How long a device batch may take, by what queries cost so far; a slow device gets smaller batches."""
+
+    max_queue_ms: float = Field(1_000.0, gt=0)
+    """Longest wait for the device, by estimate; beams get narrower from half of it, past it the answer is 429."""
+
     queue_limit: int = Field(512, ge=1)
-    """Queries that may wait for the device; past it the answer is 429."""
+    """Queries that may wait for the device in any case; past it the answer is 429."""
 
     max_query_chars: int = Field(512, ge=1)
     """Characters in a query at most."""

@@ -64,7 +64,14 @@ class Recorder:
 @asynccontextmanager
 async def batching(**limits: Any) -> AsyncIterator[tuple[Batcher, Recorder, Metrics]]:
     metrics = Metrics()
-    defaults = {"max_batch": 4, "max_wait_s": 0.0, "queue_limit": 100, "workers": 1}
+    defaults = {
+        "max_batch": 4,
+        "max_batch_s": 3600.0,
+        "max_wait_s": 0.0,
+        "max_queue_s": 3600.0,
+        "queue_limit": 100,
+        "workers": 1,
+    }
     batcher = Batcher(**(defaults | limits), metrics=metrics)
     recorder = Recorder()
     try:
@@ -122,6 +129,46 @@ async def test_what_came_first_goes_first() -> None:
         recorder.may_answer.set()
         await asyncio.gather(first, *later)
     assert recorder.batches[1:] == [[(1,), (2,)], [(3,), (4,)], [(5,), (6,)]]
+
+
+async def test_the_nearest_deadline_goes_first() -> None:
+    async with batching(max_batch=2) as (batcher, recorder, _):
+        first = await occupy(batcher, recorder)
+        later = []
+        for n, seconds in enumerate((60, 50, 10, 40), start=1):
+            later.append(asyncio.create_task(batcher.decode(prompt(recorder, n), soon(seconds))))
+            await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(first, *later)
+    assert recorder.batches[1:] == [[(3,), (4,)], [(2,), (1,)]]
+
+
+async def test_a_slow_device_gets_small_batches() -> None:
+    async with batching(max_batch=32, max_batch_s=0.1) as (batcher, recorder, _):
+        first = await occupy(batcher, recorder)
+        await asyncio.sleep(0.06)
+        recorder.may_answer.set()
+        await first  # one query took more than half of what a batch may take
+        await asyncio.gather(*(batcher.decode(prompt(recorder, n), soon()) for n in range(1, 5)))
+    assert recorder.batches[1] == [(1,)]
+
+
+async def test_what_would_wait_too_long_is_refused() -> None:
+    async with batching(max_queue_s=0.2, max_batch=1) as (batcher, recorder, _):
+        slow = await occupy(batcher, recorder)
+        await asyncio.sleep(0.11)
+        recorder.may_answer.set()
+        await slow
+        running = await occupy(batcher, recorder)
+        waiting = [asyncio.create_task(batcher.decode(prompt(recorder, n), soon())) for n in (1, 2)]
+        await asyncio.sleep(0)
+        assert batcher.pressure >= 1
+        with pytest.raises(OverloadedError) as refused:
+            await batcher.decode(prompt(recorder, 3), soon())
+        assert refused.value.headers == {"Retry-After": "1"}
+        recorder.may_answer.set()
+        await asyncio.gather(running, *waiting)
+        assert batcher.pressure == 0
 
 
 async def test_only_prompts_that_fit_share_a_batch() -> None:
@@ -240,6 +287,22 @@ async def test_an_error_reaches_those_it_concerns_and_no_one_else() -> None:
         outcomes = await asyncio.gather(*failing, return_exceptions=True)
         assert [str(outcome) for outcome in outcomes] == ["no such token"] * 2
         assert (await batcher.decode(prompt(recorder, 1), soon())).leaves.tolist() == [1, 1]
+
+
+async def test_one_bad_prompt_fails_alone() -> None:
+    async with batching(max_batch=8) as (batcher, recorder, metrics):
+        numbers = (1, 2, 3, -1, 4, 5, 6)
+        outcomes = await asyncio.gather(
+            *(batcher.decode(prompt(recorder, n), soon()) for n in numbers), return_exceptions=True
+        )
+        assert len(recorder.batches[0]) == len(numbers), "they shared a batch"
+        assert metrics.registry.get_sample_value("radsearch_device_faults_total") == 4
+    for number, outcome in zip(numbers, outcomes, strict=True):
+        if number < 0:
+            assert str(outcome) == "no such token"
+        else:
+            assert isinstance(outcome, Decoded)
+            assert outcome.leaves.tolist() == [number, number]
 
 
 async def test_an_error_that_nobody_waits_for_is_quiet() -> None:
