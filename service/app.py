@@ -11,14 +11,17 @@ from fastapi import FastAPI
 
 from service import health, problems, routes, site
 from service.batcher import Batcher
+from service.cache import ResultCache
 from service.epoch import Epoch
 from service.events import EventLog
 from service.experiments import Experiments
+from service.keys import KeyRing
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
 from service.readiness import Readiness
+from service.recent import RecentItems
 from service.retriever import Retriever
 from service.settings import ServiceSettings
 from service.state import Service
@@ -77,9 +80,12 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
     """Load and start all parts of the service, and stop them in the opposite order.
 
     Raises:
-        RadsearchError: if a bundle, the features file, Redis or the event log cannot be used.
+        RadsearchError: if a bundle, the features file, the keys file, Redis or the event log cannot be used.
     """
     async with AsyncExitStack() as stack:
+        keys = KeyRing(settings.keys, metrics)
+        keys.start()
+        stack.push_async_callback(keys.close)
         events = EventLog(settings.event_log, metrics)
         stack.push_async_callback(events.close)
         variants = await asyncio.to_thread(load_variants, settings)
@@ -106,13 +112,19 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
         )
         stack.push_async_callback(batcher.close)
         limits = Limits.of(settings, variants, catalogue)
-        retriever = Retriever(variants, catalogue, experiments, batcher, store, events, limits, metrics)
+        recent = RecentItems(store, settings.item_cache)
+        shared = store if settings.redis_url is not None else None  # an embedded server has one replica
+        cache = ResultCache(settings.result_cache, settings.result_ttl_s, shared, metrics)
+        retriever = Retriever(
+            variants, catalogue, experiments, batcher, recent, cache, events, limits, metrics
+        )
         yield Service(
             variants=variants,
             catalogue=catalogue,
             experiments=experiments,
             retriever=retriever,
             events=events,
+            keys=keys,
             limits=limits,
             examples=settings.examples or popular_titles(catalogue.epochs[0]),
         )

@@ -22,11 +22,13 @@ class Metrics:
         dropped: prompts dropped before they cost device time, by reason.
         device_faults: batches that failed; each is run again in halves until one prompt is to blame.
         shrunk: searches whose beam was made narrower to spare the device.
+        cache: searches by where their result was kept: memory, redis, or miss.
         fill: items returned per item asked for.
         redis_faults: failed reads, each of which opens the circuit.
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
         event_log_faults: events that could not be written.
         events: shoppers' events by type.
+        keys_stale: 1 while the keys file cannot be used and the keys before it hold.
     """
 
     def __init__(self) -> None:
@@ -67,6 +69,9 @@ class Metrics:
         self.shrunk = Counter(
             "radsearch_shrunk", "Searches with a narrower beam under load.", registry=registry
         )
+        self.cache = Counter(
+            "radsearch_cache", "Searches by where their result was kept.", ["outcome"], registry=registry
+        )
         self.fill = Histogram(
             "radsearch_fill_ratio", "Items returned per item asked for.", buckets=TENTHS, registry=registry
         )
@@ -76,6 +81,9 @@ class Metrics:
             "radsearch_event_log_faults", "Events that could not be written.", registry=registry
         )
         self.events = Counter("radsearch_events", "Events of shoppers.", ["type"], registry=registry)
+        self.keys_stale = Gauge(
+            "radsearch_keys_stale", "Whether the keys file cannot be used.", registry=registry
+        )
 
     def stage(self, name: str) -> Histogram:
         """Histogram of one of ``STAGES``, in seconds."""

@@ -5,12 +5,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.access import SEARCH_SCHEME
+from service.keys import KeySet, Scope
 from service.limits import VISIBLE, Limits
 from service.problems import MEDIA_TYPE
 from service.schemas import MAX_FILTERS
 
 
-def describe(app: FastAPI, limits: Limits) -> dict[str, Any]:
+def describe(app: FastAPI, limits: Limits, keys: KeySet) -> dict[str, Any]:
     """Generate the document of a service.
 
     FastAPI's own knows the types; what the settings and bundles decide is added here, so that a client
@@ -24,6 +26,8 @@ def describe(app: FastAPI, limits: Limits) -> dict[str, Any]:
         separate_input_output_schemas=False,
     )
     _mark_problems(document)
+    if not keys.asks_for(Scope.SEARCH):
+        _open_search(document)
     schemas = document["components"]["schemas"]
     search = schemas["SearchRequest"]["properties"]
     search["query"] |= {"minLength": 1, "maxLength": limits.max_query_chars, "pattern": VISIBLE.pattern}
@@ -44,6 +48,14 @@ def _mark_problems(document: dict[str, Any]) -> None:
                     response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _open_search(document: dict[str, Any]) -> None:
+    """Say that no key is needed where search keys would be."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if {SEARCH_SCHEME.scheme_name: []} in operation.get("security", []):
+                operation["security"].append({})
 
 
 def _bound(field: dict[str, Any], highest: int, default: int | None) -> None:

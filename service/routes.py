@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from service.access import require_search
 from service.connection import anonymous_id, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
@@ -62,6 +63,8 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 RequestId = Annotated[str, Depends(get_request_id)]
 PROBLEMS = {
     400: "The body is not JSON.",
+    401: "A key is needed, and none or an unknown one came.",
+    403: "The key does not allow this.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "A value cannot be used.",
@@ -76,7 +79,7 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem, "description": PROBLEMS[code]} for code in codes}
 
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", dependencies=[Depends(require_search)], responses=_problems(401, 403))
 
 
 @router.post(

@@ -91,7 +91,7 @@ class ServiceSettings(BaseSettings):
     """How long a device batch may take, by what queries cost so far; a slow device gets smaller batches."""
 
     max_queue_ms: float = Field(1_000.0, gt=0)
-    """Longest wait for the device, by estimate; beams get narrower from half of it, past it the answer is 429."""
+    """Longest wait for the device, by estimate: from half of it on beams get narrower, past it answers are 429."""
 
     queue_limit: int = Field(512, ge=1)
     """Queries that may wait for the device in any case; past it the answer is 429."""
@@ -120,6 +120,15 @@ class ServiceSettings(BaseSettings):
     filter_cache: int = Field(256, ge=1)
     """Filter masks kept per epoch; each takes one byte per item and trie node."""
 
+    item_cache: int = Field(20_000, ge=0)
+    """Postings, and payloads, kept per epoch after Redis told them; 0 asks Redis each time."""
+
+    result_cache: int = Field(10_000, ge=0)
+    """Results kept in the process, and in Redis where ``redis_url`` names one; 0 keeps none."""
+
+    result_ttl_s: int = Field(300, ge=1)
+    """How long a result is kept; a change of the catalogue is seen at once in any case."""
+
     redis_url: SecretStr | None = Field(
         None, validation_alias=AliasChoices("RADSEARCH_REDIS_URL", "REDIS_URL")
     )
@@ -133,6 +142,9 @@ class ServiceSettings(BaseSettings):
 
     epoch_ttl_s: int = Field(7 * 86_400, ge=60)
     """When an epoch leaves Redis after its last service stopped; a superseded one goes within an hour."""
+
+    keys: Path | None = None
+    """File of bearer keys, made by ``radsearch key new``; without one search is open and admin closed."""
 
     event_log: Path = Path("events")
     """Directory of the event log: searches, clicks, carts, purchases."""

@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from service import openapi
 from service.middleware import SECURITY_HEADERS
+from service.state import Service
 
 PAGE = Path(__file__).with_name("page")
 # Swagger UI styles its elements inline; its scripts come from here like all others.
@@ -41,4 +42,5 @@ async def docs() -> FileResponse:
 @router.get("/openapi.json")
 async def openapi_document(request: Request) -> dict[str, Any]:
     """The API in OpenAPI 3.1."""
-    return openapi.describe(request.app, request.app.state.service.limits)
+    service: Service = request.app.state.service
+    return openapi.describe(request.app, service.limits, service.keys.current)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from service.events import EventLog
 from service.experiments import Experiments
+from service.keys import KeyRing
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.retriever import Retriever
@@ -20,5 +21,6 @@ class Service:
     experiments: Experiments
     retriever: Retriever
     events: EventLog
+    keys: KeyRing
     limits: Limits
     examples: tuple[str, ...]
