@@ -184,6 +184,7 @@ def _settings(path: Path, scratch: Path) -> ServiceSettings:
         workers=1,
         timeout_ms=30_000,
         provider="cpu",
+        result_cache=0,  # every search shall search
     )
 
 

@@ -4,18 +4,22 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+import orjson
 
 from service.batcher import Batcher, Decoded, Prompt
+from service.cache import Result, ResultCache, key_of
 from service.events import EventLog
 from service.experiments import Assignment, Caller, Experiments
 from service.filters import FilterMask
+from service.items import FilledBeams, best_items
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
+from service.recent import RecentItems
 from service.schemas import (
     ExplainedCode,
     ExplainedSid,
@@ -27,29 +31,9 @@ from service.schemas import (
     Timings,
 )
 from service.snapshot import Snapshot
-from service.store import ItemStore
 from service.tokenizer import Query
 from service.variants import Variant
-from sid import QueryFeatures, explain, order_items
-
-
-@dataclass(frozen=True)
-class _Beams:
-    """The filled beams that a search uses, best first.
-
-    Attributes:
-        leaves: int32 [n]; sids: int32 [n, L]; log_probs: float32 [n].
-    """
-
-    leaves: NDArray[np.int32]
-    sids: NDArray[np.int32]
-    log_probs: NDArray[np.float32]
-
-    @classmethod
-    def best(cls, decoded: Decoded, beam_width: int) -> "_Beams":
-        """The best ``beam_width`` beams without unfilled ones, which stand last."""
-        n = min(beam_width, int((decoded.leaves >= 0).sum()))
-        return cls(decoded.leaves[:n], decoded.sids[:n], decoded.log_probs[:n])
+from sid import explain
 
 
 class Retriever:
@@ -61,7 +45,8 @@ class Retriever:
         catalogue: LiveCatalogue,
         experiments: Experiments,
         batcher: Batcher,
-        store: ItemStore,
+        store: RecentItems,
+        cache: ResultCache,
         events: EventLog,
         limits: Limits,
         metrics: Metrics,
@@ -71,6 +56,7 @@ class Retriever:
         self._experiments = experiments
         self._batcher = batcher
         self._store = store
+        self._cache = cache
         self._events = events
         self._limits = limits
         self._metrics = metrics
@@ -113,82 +99,92 @@ class Retriever:
         self, request: SearchRequest, assignment: Assignment, request_id: str, timeout_s: float
     ) -> SearchResponse:
         deadline = asyncio.get_running_loop().time() + timeout_s
-        clock = time.perf_counter  # uvloop's clock counts whole milliseconds
-        started = clock()
+        clock = _Clock()
         variant = self._variants[assignment.variant]
         snapshot = self._catalogue.snapshot(variant.name)  # the one that this search lives in
-        k = request.k or self._limits.default_k
-        beam_width = request.beam_width or variant.engine.beam_widths[-1]
-
         query = variant.bundle.tokenizer.encode(request.query)
         if query is None:
             raise InvalidRequestError("/query", "has no visible character")
-        tokenized = clock()
-        mask = await snapshot.filters.mask(request.filters) if request.filters else None
-        left = mask or snapshot.filters.everything
-        width = variant.engine.graph_width(beam_width)
-        prompt = Prompt(variant.engine, snapshot.trie, width, query, mask, request.explain)
-        decoded = await self._batcher.decode(prompt, deadline)
-        beams = _Beams.best(decoded, beam_width)
-        decoding_ended = clock()
-        items, is_degraded = await self._items(variant, snapshot, query, decoded, beams, left, k)
-        ended = clock()
-
-        self._metrics.stage("tokenize").observe(tokenized - started)
-        self._metrics.stage("items").observe(ended - decoding_ended)
-        self._metrics.stage("total").observe(ended - started)
-        self._metrics.fill.observe(len(items) / k)
+        clock.stop("tokenize")
+        k = request.k or self._limits.default_k
+        search = _Search(variant, snapshot, query, request, k)
+        if request.explain:
+            result, explanation = await self._explained(search, clock, deadline)
+        else:
+            result, explanation = await self._found(search, clock, deadline), None
+        clock.stop("total")
+        for stage, seconds in clock.stages.items():
+            self._metrics.stage(stage).observe(seconds)
+        self._metrics.fill.observe(len(result.items) / k)
         return SearchResponse(
             request_id=request_id,
-            items=items,
+            items=list(result.items),
             requested=k,
-            returned=len(items),
-            exhausted=len(items) < k and len(beams.leaves) == left.n_leaves,
-            degraded=["redis"] if is_degraded else [],
+            returned=len(result.items),
+            exhausted=result.exhausted,
+            degraded=list(result.degraded),
+            cached=clock.decoded is None,
             variant=variant.name,
             model=variant.bundle.manifest.name,
             epoch=snapshot.epoch.id,
-            timings_ms=Timings(
-                tokenize=_ms(tokenized - started),
-                queue=_ms(decoded.queue_s),
-                decode=_ms(decoded.decode_s),
-                items=_ms(ended - decoding_ended),
-                total=_ms(ended - started),
-            ),
-            explanation=_explanation(snapshot, decoded, beams, width, items) if request.explain else None,
+            timings_ms=clock.timings(),
+            explanation=explanation,
         )
 
+    async def _found(self, search: "_Search", clock: "_Clock", deadline: float) -> Result:
+        """The result from the cache, or of a search."""
+        key = search.key
+        result = await self._cache.get(key)
+        if result is not None:
+            return result
+        width, is_shrunk = self._beam_width(search)
+        prompt, left = await search.prompt(width)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
+        clock.start()
+        work = partial(self._items, search, decoded, left, width, is_shrunk)
+        result = await self._cache.once(key, work)
+        clock.stop("items")
+        return result
+
+    async def _explained(
+        self, search: "_Search", clock: "_Clock", deadline: float
+    ) -> tuple[Result, SearchExplanation]:
+        """The result of a search, and how it came about."""
+        width = search.beam_width
+        prompt, left = await search.prompt(width)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
+        clock.start()
+        result = await self._items(search, decoded, left, width, is_shrunk=False)
+        clock.stop("items")
+        beams = FilledBeams.best(decoded, width)
+        told = _explanation(search.snapshot, decoded, beams, prompt.graph_width, result.items)
+        return result, told
+
     async def _items(
-        self,
-        variant: Variant,
-        snapshot: Snapshot,
-        query: Query,
-        decoded: Decoded,
-        beams: _Beams,
-        left: FilterMask,
-        k: int,
-    ) -> tuple[list[Item], bool]:
-        """Best k items of the beams' SIDs, and whether Redis should have told of them and was away."""
-        if not len(beams.leaves):
-            return [], False
-        postings = await self._store.postings(snapshot.epoch, beams.leaves, beams.sids)
-        terms = snapshot.features.lexical.query(query.text)
-        ranked = order_items(
-            postings.value,
-            beams.log_probs,
-            QueryFeatures(decoded.query_vector, decoded.query_embedding, terms),
-            snapshot.features,
-            variant.bundle.ordering,
-            k,
-            left.items,
+        self, search: "_Search", decoded: Decoded, left: FilterMask, width: int, is_shrunk: bool
+    ) -> Result:
+        beams = FilledBeams.best(decoded, width)
+        items, is_degraded = await best_items(
+            self._store, search.variant, search.snapshot, search.query, decoded, beams, left, search.k
         )
-        payloads = await self._store.items(snapshot.epoch, ranked.items)
-        sids = beams.sids[ranked.beams].tolist()
-        items = [
-            Item(score=score, sid=sid, **payload)
-            for score, sid, payload in zip(ranked.scores.tolist(), sids, payloads.value, strict=True)
-        ]
-        return items, postings.is_degraded or payloads.is_degraded
+        return Result(
+            items=tuple(items),
+            exhausted=len(items) < search.k and len(beams.leaves) == left.n_leaves,
+            degraded=("beam",) * is_shrunk + ("redis",) * is_degraded,
+        )
+
+    def _beam_width(self, search: "_Search") -> tuple[int, bool]:
+        """How many beams to look for, and whether these are fewer than it would be with less to do.
+
+        From half of the longest wait on, searches that leave it to us go down the exported beam widths: a
+        somewhat worse answer for all is better than none for some.
+        """
+        widths = search.variant.engine.beam_widths
+        share = max(0.0, min(1.0, 2 * (1 - self._batcher.pressure)))
+        if search.request.beam_width is not None or share >= 1 or len(widths) == 1:
+            return search.beam_width, False
+        self._metrics.shrunk.inc()
+        return widths[int(share * (len(widths) - 1))], True
 
     def _expose(
         self, request: SearchRequest, caller: Caller, assignment: Assignment, answer: SearchResponse
@@ -217,8 +213,67 @@ class Retriever:
         )
 
 
+@dataclass(frozen=True)
+class _Search:
+    """What one search is about."""
+
+    variant: Variant
+    snapshot: Snapshot
+    query: Query
+    request: SearchRequest
+    k: int
+
+    @property
+    def beam_width(self) -> int:
+        """How many beams are asked for."""
+        return self.request.beam_width or self.variant.engine.beam_widths[-1]
+
+    @property
+    def key(self) -> str:
+        """Name of the result in the cache."""
+        filters = orjson.dumps(self.request.filters, option=orjson.OPT_SORT_KEYS)
+        return key_of(self.snapshot.fingerprint, self.query, filters, self.k, self.beam_width)
+
+    async def prompt(self, width: int) -> tuple[Prompt, FilterMask]:
+        """What to decode for ``width`` beams, and the items that the filter leaves over."""
+        filters, engine = self.snapshot.filters, self.variant.engine
+        mask = await filters.mask(self.request.filters) if self.request.filters else None
+        graph_width = engine.graph_width(width)
+        prompt = Prompt(engine, self.snapshot.trie, graph_width, self.query, mask, self.request.explain)
+        return prompt, mask or filters.everything
+
+
+class _Clock:
+    """Measures the stages of one search.
+
+    Attributes:
+        stages: seconds by name of the stage, as far as they have come.
+        decoded: of a search that went to the device.
+    """
+
+    def __init__(self) -> None:
+        # Not the event loop's clock: uvloop's counts whole milliseconds.
+        self._began = self._started = time.perf_counter()
+        self.stages: dict[str, float] = {}
+        self.decoded: Decoded | None = None
+
+    def start(self) -> None:
+        """Begin a stage."""
+        self._started = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """End a stage; the total is from the beginning."""
+        self.stages[stage] = time.perf_counter() - (self._began if stage == "total" else self._started)
+
+    def timings(self) -> Timings:
+        """All stages in milliseconds; 0 for those that were not needed."""
+        queue_s, decode_s = (self.decoded.queue_s, self.decoded.decode_s) if self.decoded else (0.0, 0.0)
+        stages = {"queue": queue_s, "decode": decode_s, "items": 0.0} | self.stages
+        return Timings(**{stage: round(1000 * seconds, 3) for stage, seconds in stages.items()})
+
+
 def _explanation(
-    snapshot: Snapshot, decoded: Decoded, beams: _Beams, width: int, items: Sequence[Item]
+    snapshot: Snapshot, decoded: Decoded, beams: FilledBeams, width: int, items: Sequence[Item]
 ) -> SearchExplanation:
     """Say how the SIDs of the items came about."""
     sids = list(dict.fromkeys(tuple(item.sid) for item in items))
@@ -232,7 +287,3 @@ def _explanation(
         ],
         pruned=[[PrunedPrefix(**asdict(one)) for one in level] for level in told.pruned],
     )
-
-
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 3)

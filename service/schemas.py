@@ -182,7 +182,13 @@ class SearchResponse(Answer):
     requested: int
     returned: int
     exhausted: bool = Field(description="Fewer than the asked items exist; a wider beam would find no more.")
-    degraded: list[str] = Field(description="What was away; the answer is whole nevertheless.")
+    degraded: list[str] = Field(
+        description=(
+            "What was away or spared: redis, where the bundle's own copy answered and nothing is missing; "
+            "beam, where there was much to do and fewer SIDs were looked for."
+        )
+    )
+    cached: bool = Field(description="Whether the same was asked before; the items are the same, too.")
     variant: str
     model: str
     epoch: str

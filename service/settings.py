@@ -91,7 +91,7 @@ class ServiceSettings(BaseSettings):
     """How long a device batch may take, by what queries cost so far; a slow device gets smaller batches."""
 
     max_queue_ms: float = Field(1_000.0, gt=0)
-    """Longest wait for the device, by estimate: from half of it on beams get narrower, past it answers are 429."""
+    """Longest wait for the device, by estimate; from half of it on beams get narrower, past it it is 429."""
 
     queue_limit: int = Field(512, ge=1)
     """Queries that may wait for the device in any case; past it the answer is 429."""

@@ -1,6 +1,8 @@
 """What one search sees of the catalogue, from its start to its end."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,21 @@ class Snapshot:
         features: what its items are scored by.
         filters: what of it is on offer, and what filters leave over of that.
         trie: the same on the device.
+        model: hash of the variant's model and of what it computes in.
     """
 
     epoch: Epoch
     features: ItemFeatures
     filters: FilterIndex
     trie: BoundTrie
+    model: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same on every replica where the same queries find the same items."""
+        listed = self.filters.listed
+        offered = b"" if listed is None else np.packbits(listed).tobytes()
+        return f"{self.model}:{self.epoch.id}:{hashlib.blake2b(offered, digest_size=8).hexdigest()}"
 
     @classmethod
     def of(
@@ -43,7 +54,7 @@ class Snapshot:
         trie = variant.engine.bind(epoch.trie, filters.everything.alive)
         variant.engine.warm_up(trie)
         features = ItemFeatures(vectors, epoch.embeddings, epoch.lexical, epoch.prior)
-        return cls(epoch, features, filters, trie)
+        return cls(epoch, features, filters, trie, variant.fingerprint)
 
     def relisted(self, variant: Variant, filters: FilterIndex) -> "Snapshot":
         """The same epoch with other items on offer."""

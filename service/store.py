@@ -9,26 +9,34 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+)
 
+from service import redis_clients
 from service.catalogue import ItemPayload
 from service.embedded import EmbeddedValkey
 from service.epoch import Epoch
 from service.errors import ServiceError
 from service.metrics import Metrics
-from service.redis_epochs import IncompleteEpochError, RedisEpochs
+from service.redis_epochs import DamagedEpochError, RedisEpochs
 
-CONNECTIONS = 64
 WRITE_TIMEOUT_S = 5.0
-FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 2.0  # while Redis is away: to ask costs nothing, and it is used soon after it is back
+LAST_WRITE_RETRY_S = 30.0  # while it is full or evicts: to write an epoch in vain costs much
 KEEPS_PER_TTL = 4  # how often an epoch's expiry is put off within its time to live
+WATCH_S = 1.0  # between two looks at Redis
+MOST_REMEMBERING = 64  # values on their way to Redis; more are not worth the memory
 SETTLE_S = 2.0  # a new epoch is written after this time, unless the next one has come
 GRACE_S = 3600  # how long an epoch outlives the last service that says it is superseded
-# OSError: redis-py lets some socket errors through as they are.
-FAULTS = (RedisError, IncompleteEpochError, OSError)
+# OSError: redis-py lets some socket errors through as they are; TimeoutError is one.
+FAULTS = (RedisError, RedisClusterException, DamagedEpochError, OSError)
+NO_ROOM = (OutOfMemoryError, DamagedEpochError)  # of writing
 
 Rows = NDArray[np.int32]
 Answer = TypeVar("Answer")
@@ -52,16 +60,22 @@ class ItemStore:
     answers for an epoch that is new, until a task has written it to Redis.
     """
 
-    def __init__(self, redis: RedisEpochs, server: EmbeddedValkey | None, metrics: Metrics) -> None:
+    def __init__(
+        self, redis: RedisEpochs, timeout_s: float, server: EmbeddedValkey | None, metrics: Metrics
+    ) -> None:
         self._redis = redis
+        self._timeout_s = timeout_s
         self._server = server
         self._metrics = metrics
         self._served: dict[str, Epoch] = {}
         self._complete: set[str] = set()  # ids of epochs that are whole in Redis
+        self._damaged: set[str] = set()  # ids of epochs of which a read found less or other than was written
         self._superseded: dict[str, list[str]] = {}  # keys by id of epochs that may go
         self._repair: asyncio.Task[None] | None = None
         self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._remembering: set[asyncio.Task[None]] = set()
 
     @classmethod
     def connect(
@@ -70,9 +84,10 @@ class ItemStore:
         """Prepare connections; none is made before :meth:`start`.
 
         Args:
-            url: of the Redis server; None brings an embedded Valkey.
+            url: of the Redis server or cluster, see :func:`redis_clients.connect`; None brings an embedded
+                Valkey.
             namespace: first part of every key.
-            timeout_ms: for connecting, and for each reply to a search.
+            timeout_ms: for connecting, and for each lookup.
             ttl_s: how long an epoch outlives its last service.
             metrics: told of faults.
 
@@ -82,28 +97,35 @@ class ItemStore:
         server = EmbeddedValkey() if url is None else None
         address = server.url if server is not None else str(url)
         try:
-            reader, writer = _client(address, timeout_ms / 1000), _client(address, WRITE_TIMEOUT_S)
-        except ValueError as error:
+            reader = redis_clients.connect(address, timeout_ms / 1000)
+            writer = redis_clients.connect(address, WRITE_TIMEOUT_S)
+        except (ValueError, RedisClusterException) as error:
             raise ServiceError(
-                f"REDIS_URL cannot be read ({error}); give one like redis://HOST:6379/0"
+                f"REDIS_URL cannot be read ({error}); give one like redis://HOST:6379/0 or, of a cluster, "
+                "redis+cluster://HOST:6379"
             ) from error
-        return cls(RedisEpochs(reader, writer, namespace, ttl_s), server, metrics)
+        return cls(RedisEpochs(reader, writer, namespace, ttl_s), timeout_ms / 1000, server, metrics)
 
     async def start(self, epochs: Collection[Epoch]) -> None:
-        """Bring Redis to where every epoch is complete.
+        """Bring Redis to where every epoch is complete; where it is away, the own copy answers until then.
 
         Raises:
-            ServiceError: if the server is not reachable.
+            ServiceError: if REDIS_URL can never work, or the embedded server does not start.
         """
         self._served = {epoch.id: epoch for epoch in epochs}
+        self._metrics.redis_up.set(1)
         try:
             await self._restore()
-        except FAULTS as error:
+        except AuthenticationError as error:
+            raise ServiceError(f"Redis refuses the user or password in REDIS_URL ({error})") from error
+        except MovedError as error:
             raise ServiceError(
-                f"no Redis at REDIS_URL ({error}); start it, or unset REDIS_URL to use the embedded Valkey"
+                "REDIS_URL names one node of a cluster; write redis+cluster:// instead of redis://"
             ) from error
-        self._metrics.redis_up.set(1)
+        except FAULTS as error:
+            self._open(error)
         self._keeper = asyncio.create_task(self._keep(min(self._redis.ttl_s, GRACE_S) / KEEPS_PER_TTL))
+        self._watcher = asyncio.create_task(self._watch())
 
     def serve(self, epochs: Collection[Epoch]) -> None:
         """Say which epochs are served from now on; new ones are written to Redis soon, in the background."""
@@ -119,7 +141,8 @@ class ItemStore:
 
     async def close(self) -> None:
         """Stop background work, close connections, stop the embedded server."""
-        tasks = [task for task in (self._repair, self._keeper, self._filler) if task is not None]
+        background = (self._repair, self._keeper, self._filler, self._watcher, *self._remembering)
+        tasks = [task for task in background if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -147,15 +170,61 @@ class ItemStore:
             epoch, lambda: self._redis.items(epoch, rows), lambda: epoch.catalogue.items(rows)
         )
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis is away, so that the own copy answers."""
+        return self._repair is not None
+
+    async def recall(self, name: str) -> bytes | None:
+        """A value that some replica remembered; None where there is none, or Redis is away."""
+        if self.is_away:
+            return None
+        try:
+            return await self._redis.recall(name)
+        except FAULTS as error:
+            self._open(error)
+            return None
+
+    def remember(self, name: str, value: bytes, ttl_s: int) -> None:
+        """Keep a value for all replicas, soon and for ``ttl_s`` seconds, unless Redis is away."""
+        if not self.is_away and len(self._remembering) < MOST_REMEMBERING:
+            task = asyncio.create_task(self._remember(name, value, ttl_s), context=Context())
+            self._remembering.add(task)
+            task.add_done_callback(self._remembering.discard)
+
+    async def _remember(self, name: str, value: bytes, ttl_s: int) -> None:
+        try:
+            await self._redis.remember(name, value, ttl_s)
+        except OutOfMemoryError:
+            logger.debug("redis is full, a result is not shared")  # what it holds it still tells
+        except FAULTS as error:
+            self._open(error)
+
+    async def _watch(self) -> None:
+        """Notice that Redis has gone, or lost something, before a search has to."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for epoch in [epoch for name, epoch in self._served.items() if name in self._complete]:
+                try:
+                    async with asyncio.timeout(self._timeout_s):
+                        await self._redis.check(epoch)
+                except FAULTS as error:
+                    self._open(error)
+                    break
+
     async def _ask(
         self, epoch: Epoch, redis: Callable[[], Awaitable[Answer]], own_copy: Callable[[], Answer]
     ) -> Found[Answer]:
         if epoch.id in self._complete:
             try:
-                return Found(await redis(), is_degraded=False)
+                async with asyncio.timeout(self._timeout_s):
+                    return Found(await redis(), is_degraded=False)
+            except DamagedEpochError as error:
+                self._damaged.add(epoch.id)
+                self._open(error)
             except FAULTS as error:
                 self._open(error)
-        return Found(own_copy(), is_degraded=self._repair is not None)
+        return Found(own_copy(), self.is_away)
 
     def _open(self, error: Exception) -> None:
         """Ask Redis no more until it is repaired."""
@@ -163,7 +232,7 @@ class ItemStore:
         self._metrics.redis_up.set(0)
         self._complete.clear()
         if self._repair is None:  # else another search met the fault first
-            logger.warning("redis is away, the own copy answers", extra={"error": str(error)})
+            logger.warning("redis is away, the own copy answers", extra={"error": repr(error)})
             self._repair = asyncio.create_task(self._close_circuit(), context=Context())  # of no request
 
     async def _close_circuit(self) -> None:
@@ -171,10 +240,12 @@ class ItemStore:
         while True:
             await asyncio.sleep(delay_s)
             try:
+                await self._redis.rediscover()
                 await self._restore()
             except (*FAULTS, ServiceError) as error:
-                logger.info("redis is still away", extra={"error": str(error)})
-                delay_s = min(2 * delay_s, LAST_RETRY_S)
+                logger.info("redis is still away", extra={"error": repr(error)})
+                longest_s = LAST_WRITE_RETRY_S if isinstance(error, NO_ROOM) else LAST_RETRY_S
+                delay_s = min(2 * delay_s, longest_s)
             else:
                 break
         logger.info("redis is back")
@@ -204,10 +275,12 @@ class ItemStore:
             await asyncio.to_thread(self._server.ensure_running)
         while missing := self._served.keys() - self._complete:
             epoch = self._served[min(missing)]
-            if await self._redis.is_complete(epoch):
-                await self._redis.expire(self._redis.keys(epoch), self._redis.ttl_s)
-            else:
+            if epoch.id in self._damaged or not await self._redis.is_whole(epoch):
                 await self._redis.write(epoch)
+                await self._redis.check(epoch)
+                self._damaged.discard(epoch.id)
+            else:
+                await self._redis.expire(self._redis.keys(epoch), self._redis.ttl_s)
             if epoch.id in self._served:
                 self._complete.add(epoch.id)
 
@@ -221,16 +294,3 @@ class ItemStore:
                         await self._redis.expire(self._redis.keys(epoch), self._redis.ttl_s)
                 except FAULTS as error:
                     self._open(error)
-
-
-def _client(url: str, timeout_s: float) -> Redis:
-    """A client whose connections and replies may take ``timeout_s``."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=timeout_s,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),  # the own copy answers sooner than a second attempt
-    )
-    return Redis.from_pool(pool)

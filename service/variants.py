@@ -1,6 +1,8 @@
 """The variants a service offers: bundle and engine under the name that experiments use."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from service.bundle import Bundle
 from service.engine import Engine
@@ -21,6 +23,13 @@ class Variant:
     name: str
     bundle: Bundle
     engine: Engine
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the model's files and of what it computes in."""
+        files = sorted(self.bundle.manifest.files.items())
+        parts = (files, self.bundle.ordering, self.engine.provider, self.engine.precisions)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def load_variants(settings: ServiceSettings) -> dict[str, Variant]:

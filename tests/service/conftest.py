@@ -277,6 +277,9 @@ def make_settings(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
             "workers": 1,
             "timeout_ms": 20_000,
             "redis_timeout_ms": 10_000,
+            # What is remembered would hide what Redis and the device do; tests of the caches turn them on.
+            "item_cache": 0,
+            "result_cache": 0,
         }
         return ServiceSettings(**(defaults | overrides))
 
