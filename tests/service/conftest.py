@@ -1,10 +1,18 @@
 import asyncio
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -303,6 +311,150 @@ def running(
 def start_service(make_settings: Callable[..., ServiceSettings]) -> Callable[..., Running]:
     """Start a service of one's own; settings are given by name."""
     return lambda **overrides: Running(make_settings(**overrides))
+
+
+class Served:
+    """``radsearch serve`` in a process of its own.
+
+    Attributes:
+        process: of the service.
+        log: file of its standard error.
+        client: talks to it.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.process = process
+        self.log = log
+        assert process.stdout is not None
+        announced = process.stdout.readline()
+        assert announced, log.read_text()
+        self.client = httpx.Client(base_url=json.loads(announced)["url"], timeout=30)
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url)
+
+    def search(self, query: str = "red shoes", **fields: Any) -> httpx.Response:
+        return self.client.post("/v1/search", json={"query": query, **fields})
+
+    def metric(self, name: str) -> float:
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))
+        )
+
+    def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Start ``radsearch serve`` with some arguments and environment."""
+
+    @contextmanager
+    def started(
+        *arguments: object,
+        program: tuple[str, ...] = (sys.executable, "-m", "radsearch"),
+        port: int = 0,
+        **environment: str,
+    ) -> Iterator[Served]:
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        log = tmp_path / "log"
+        given = ["serve", "--json", "--port", port, "--event-log", tmp_path / "events", *arguments]
+        with log.open("a") as errors:
+            process = subprocess.Popen(
+                [*program, *map(str, given)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1", **environment},
+            )
+        with process:
+            try:
+                served = Served(process, log)
+                with served.client:
+                    yield served
+            finally:
+                process.kill()
+
+    return started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one search, with times by ``time.monotonic``; ``error`` is empty where it succeeded."""
+
+    sent: float
+    ended: float
+    error: str
+    degraded: tuple[str, ...] = ()
+
+
+class Load:
+    """Clients that send search after search, no two alike, each when its last one has ended.
+
+    Attributes:
+        outcomes: of all searches that have ended.
+    """
+
+    def __init__(self, url: str, n_clients: int, fields: dict[str, Any]) -> None:
+        self.outcomes: list[Outcome] = []
+        self._url = url
+        self._fields = fields
+        self._numbers = count()
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(n_clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self._stopped.is_set():
+                body = {"query": f"{COLOURS[0]} {next(self._numbers)} shoes", **self._fields}
+                sent, error, degraded = time.monotonic(), "", ()
+                try:
+                    response = client.post("/v1/search", json=body)
+                    if response.status_code == 200:
+                        degraded = tuple(response.json()["degraded"])
+                    else:
+                        error = str(response.status_code)
+                except httpx.TransportError as reason:
+                    error = type(reason).__name__
+                self.outcomes.append(Outcome(sent, time.monotonic(), error, degraded))
+                if error == "ConnectError":
+                    return
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.error]
+
+    def until(self, holds: Callable[[Outcome], bool], within_s: float = 30) -> Outcome:
+        """The first search sent from now on of which that holds."""
+        began = time.monotonic()
+        while time.monotonic() < began + within_s:
+            for outcome in self.outcomes[-200:]:
+                if outcome.sent >= began and holds(outcome):
+                    return outcome
+            time.sleep(0.01)
+        raise AssertionError(f"not within {within_s} s")
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[..., Load]:
+    """Put a service under load: ``with load(url) as searches``."""
+    return lambda url, n_clients=4, **fields: Load(url, n_clients, fields)
 
 
 @pytest.fixture

@@ -69,6 +69,16 @@ async def assert_all_found(store: ItemStore, epoch: Epoch, from_redis: bool) -> 
     assert (postings.is_degraded, items.is_degraded) == (not from_redis, not from_redis)
 
 
+async def assert_answers(store: ItemStore, epoch: Epoch) -> None:
+    """As above, wherever each of the answers comes from."""
+    leaves = np.arange(epoch.table.n_leaves, dtype=np.int32)
+    postings = await store.postings(epoch, leaves, epoch.table.codes)
+    for leaf, posting in zip(leaves, postings.value, strict=True):
+        np.testing.assert_array_equal(posting, epoch.table.posting(leaf))
+    rows = np.arange(len(epoch.catalogue), dtype=np.int32)
+    assert (await store.items(epoch, rows)).value == epoch.catalogue.items(rows)
+
+
 async def until_repaired(metrics: Metrics) -> None:
     async with asyncio.timeout(30):
         while metrics.registry.get_sample_value("radsearch_redis_up") != 1:
@@ -106,7 +116,7 @@ async def test_a_complete_epoch_is_not_written_again(epoch: Epoch, server: Valke
 async def test_an_epoch_that_was_written_in_part_is_completed(epoch: Epoch, server: ValkeyServer) -> None:
     client = redis.Redis.from_url(server.connection_url)
     async with connected(server.connection_url, epoch):
-        client.hdel(f"shop:{epoch.id}:items:0", "3")
+        client.hdel(f"shop:{epoch.id}:v2:items:0", "3")
     async with connected(server.connection_url, epoch) as (store, _):
         await assert_all_found(store, epoch, from_redis=True)
 
@@ -156,7 +166,7 @@ async def test_a_new_epoch_is_written_and_the_old_one_expires(
         store.serve([after])
         await assert_all_found(store, after, from_redis=True)  # or by plan from the own copy
         await assert_all_found(store, epoch, from_redis=True)
-        await until(lambda: bool(client.exists(f"shop:{after.id}:complete")))
+        await until(lambda: bool(client.exists(f"shop:{after.id}:v2:items:0")))
         await assert_all_found(store, after, from_redis=True)
         old, new = client.keys(f"shop:{epoch.id}:*"), client.keys(f"shop:{after.id}:*")
         assert old
@@ -249,20 +259,98 @@ async def test_nothing_is_left_of_the_embedded_server() -> None:
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere.sock"])
+NOWHERE = ["redis://127.0.0.1:1", "unix:///nowhere.sock", "redis+cluster://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("url", NOWHERE)
 async def test_no_redis_at_the_start(url: str, epoch: Epoch) -> None:
-    with pytest.raises(ServiceError, match="no Redis at REDIS_URL"):
-        async with connected(url, epoch):
-            pass
+    async with connected(url, epoch) as (store, metrics):
+        await assert_all_found(store, epoch, from_redis=False)
+        assert metrics.registry.get_sample_value("radsearch_redis_up") == 0
 
 
-async def test_a_url_that_is_none() -> None:
-    with pytest.raises(ServiceError, match="REDIS_URL cannot be read"):
-        connect("http://shop", Metrics())
+async def test_redis_that_comes_later(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
+    port = server.port
+    server.terminate()
+    async with connected(f"redis://127.0.0.1:{port}", epoch) as (store, metrics):
+        server._desired_port = port
+        server.start()
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
 
 
-async def test_a_url_keeps_its_password(epoch: Epoch) -> None:
-    with pytest.raises(ServiceError) as caught:
-        async with connected("redis://user:hunter2@127.0.0.1:1", epoch):
+async def test_a_password_that_is_refused(epoch: Epoch, server: ValkeyServer) -> None:
+    redis.Redis.from_url(server.connection_url).config_set("requirepass", "right")
+    with pytest.raises(ServiceError, match="refuses the user or password") as caught:
+        async with connected(server.connection_url.replace("//", "//:hunter2@"), epoch):
             pass
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://shop", "redis+cluster://shop/3"])
+async def test_a_url_that_is_none(url: str) -> None:
+    with pytest.raises(ServiceError, match="REDIS_URL cannot be read"):
+        connect(url, Metrics())
+
+
+async def test_a_url_keeps_its_password(epoch: Epoch, caplog: pytest.LogCaptureFixture) -> None:
+    async with connected("redis://user:hunter2@127.0.0.1:1", epoch):
+        pass
+    assert "redis is away" in caplog.text
+    assert "hunter2" not in "".join(str(vars(record)) for record in caplog.records)
+
+
+Damage = Callable[["redis.Redis[bytes]", bytes, bytes], object]
+DAMAGES: dict[str, Damage] = {
+    "missing key": lambda client, key, field: client.delete(key),
+    "missing field": lambda client, key, field: client.hdel(key, field),
+    "other type": lambda client, key, field: client.set(key, b"no hash"),
+    "empty": lambda client, key, field: client.hset(key, field, b""),
+    "broken": lambda client, key, field: client.hset(key, field, b"{broken"),
+    "truncated": lambda client, key, field: client.hset(key, field, client.hget(key, field)[:-4]),
+    "of another field": lambda client, key, field: client.hset(
+        key, field, next(value for name, value in client.hgetall(key).items() if name != field)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["postings", "items"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_what_is_missing_or_corrupt_is_mended(
+    damage: Damage, kind: str, epoch: Epoch, server: ValkeyServer, quick_repair: None
+) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        (key,) = client.keys(f"shop:{epoch.id}:*:{kind}:0")
+        whole = client.hgetall(key)
+        damage(client, key, min(whole))
+        await assert_answers(store, epoch)
+        assert metrics.registry.get_sample_value("radsearch_redis_faults_total") == 1
+        await until_repaired(metrics)
+        assert client.hgetall(key) == whole
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_redis_that_is_full(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    client.config_set("maxmemory", 1)  # and the policy noeviction: it reads and deletes, but writes nothing
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        await assert_all_found(store, epoch, from_redis=False)
+        client.config_set("maxmemory", 0)
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
+        client.config_set("maxmemory", 1)
+        store.remember("a result", b"value", ttl_s=60)
+        await until(lambda: not store._remembering)
+        await assert_all_found(store, epoch, from_redis=True)
+
+
+async def test_redis_that_evicts(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
+    client = redis.Redis.from_url(server.connection_url)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.config_set("maxmemory", 1)
+    async with connected(server.connection_url, epoch) as (store, metrics):
+        await assert_all_found(store, epoch, from_redis=False)
+        client.config_set("maxmemory", 0)
+        await until_repaired(metrics)
+        await assert_all_found(store, epoch, from_redis=True)
