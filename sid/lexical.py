@@ -145,7 +145,7 @@ class LexicalIndex:
         lengths = _lengths(indptr, new_columns, new_frequencies)
 
         gone = np.empty(0, np.int64) if replaced is None else replaced
-        lost = self._columns_of(gone)
+        lost = self.columns[self._entries_of(gone)[0]]
         n_with = np.bincount(new_columns, minlength=_n_columns(words, trigrams))
         n_with[: len(self.totals.n_with)] += self.totals.n_with
         totals = _Totals(
@@ -194,17 +194,22 @@ class LexicalIndex:
             return np.zeros((len(items), FIELDS), dtype=np.float32)
         asked = np.zeros(self.n_columns, dtype=np.float32)
         np.add.at(asked, query, self.idf[query])
-        # Of the many entries only columns are read, slice by slice: an index of entries would be as long.
-        columns = self._columns_of(items)
+        entries, ends = self._entries_of(items)
+        columns = self.columns[entries]
         gains = asked[columns]
         hits = np.flatnonzero(gains)
-        starts, stops = self.indptr[items], self.indptr[items + 1]
-        ends = np.cumsum(stops - starts)
-        rows = np.searchsorted(ends, hits, side="right")
-        cells = FIELDS * rows + (columns[hits] & 1)
-        frequencies = self.frequencies[hits + (stops - ends)[rows]]
+        cells = FIELDS * np.searchsorted(ends, hits, side="right") + (columns[hits] & 1)
+        frequencies = self.frequencies[entries[hits]]
         gains = gains[hits] * (frequencies / (frequencies + self._saturation(items).ravel()[cells]))
         return np.bincount(cells, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
+
+    def _entries_of(self, items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The entries of some items, item after item, and where those of each item end."""
+        starts = self.indptr[items]
+        sizes = self.indptr[items + 1] - starts
+        ends = np.cumsum(sizes)
+        # Worked out for all at once: far cheaper than a slice for each item.
+        return np.repeat(starts - (ends - sizes), sizes) + np.arange(sizes.sum()), ends
 
     def weights(self) -> NDArray[np.float32]:
         """What BM25 gives each entry, float32 [n_entries]."""
@@ -218,12 +223,6 @@ class LexicalIndex:
         relative_length = self.lengths[items] * self.totals.per_mean_length()
         saturation: NDArray[np.float64] = K1 * (1 - B + B * relative_length)
         return saturation.astype(np.float32)
-
-    def _columns_of(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The columns of some items' entries, item after item."""
-        starts, stops = self.indptr[items].tolist(), self.indptr[items + 1].tolist()
-        slices = [self.columns[start:stop] for start, stop in zip(starts, stops, strict=True)]
-        return np.concatenate(slices) if slices else np.empty(0, np.int32)
 
     def save(self, path: Path) -> None:
         """Write the index as an ``.npz``; read back, every item counts, those that were replaced, too."""
