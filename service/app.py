@@ -20,6 +20,7 @@ from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
+from service.protocol import ClientLimits
 from service.readiness import Readiness
 from service.recent import RecentItems
 from service.retriever import Retriever
@@ -65,8 +66,9 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     )
     app.state.metrics = metrics
     app.state.readiness = readiness
+    app.state.client_limits = ClientLimits(settings.max_connections, settings.client_timeout_s)
     # The one added last is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.client_timeout_s)
     app.add_middleware(RequestContext, metrics=metrics, readiness=readiness)
     problems.install(app)
     app.include_router(routes.router)

@@ -28,6 +28,7 @@ class Metrics:
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
         event_log_faults: events that could not be written.
         events: shoppers' events by type.
+        connections_refused: connections that ended without an answer of the application, by kind of problem.
         keys_stale: 1 while the keys file cannot be used and the keys before it hold.
     """
 
@@ -81,6 +82,12 @@ class Metrics:
             "radsearch_event_log_faults", "Events that could not be written.", registry=registry
         )
         self.events = Counter("radsearch_events", "Events of shoppers.", ["type"], registry=registry)
+        self.connections_refused = Counter(
+            "radsearch_connections_refused",
+            "Connections ended before a request or within its answer.",
+            ["kind"],
+            registry=registry,
+        )
         self.keys_stale = Gauge(
             "radsearch_keys_stale", "Whether the keys file cannot be used.", registry=registry
         )

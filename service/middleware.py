@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, its measurement, its size, and headers that browsers heed."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -10,7 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import logs
 from service.connection import ClientGoneError
 from service.metrics import Metrics
-from service.problems import BodyTooLargeError, document, error_document, respond
+from service.problems import (
+    BodyTooLargeError,
+    ProblemError,
+    RequestTimeoutError,
+    document,
+    error_document,
+    respond,
+)
 from service.readiness import Readiness
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's number; nobody receives it, it stands in log and metrics
@@ -88,24 +96,25 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Reads a request's body before the application does, and refuses one that is too large.
+    """Reads a request's body before the application does, and refuses one that is too large or too slow.
 
     Starlette's own limit answers in plain text where the application has answered already; here every
     refusal is a problem document, and nothing runs before the body is known to be small enough.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await self._read(scope, receive)
-        if body is None:
-            error = BodyTooLargeError(f"the body is larger than {self._max_bytes:,} bytes; send less at once")
+        try:
+            body = await self._read(scope, receive)
+        except ProblemError as error:
             response = respond(error_document(error, scope["state"]["request_id"]), {"Connection": "close"})
             await response(scope, receive, send)
             return
@@ -116,19 +125,31 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body; None where it is too large, of which no more than the limit is read."""
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, of which no more than the limit is read.
+
+        Raises:
+            BodyTooLargeError: if it is larger than that.
+            RequestTimeoutError: if it does not come in time.
+        """
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._max_bytes:
-            return None
+            raise self._too_large()
         body = bytearray()
         more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_bytes:
-                return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._max_bytes:
+                        raise self._too_large()
+        except TimeoutError:
+            raise RequestTimeoutError(f"the body did not arrive within {self._timeout_s:g} s") from None
         return bytes(body)
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"the body is larger than {self._max_bytes:,} bytes; send less at once")

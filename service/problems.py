@@ -53,6 +53,13 @@ class MediaTypeError(ProblemError):
     kind = "unsupported-media-type"
 
 
+class RequestTimeoutError(ProblemError):
+    """The client did not send its body in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    kind = "request-timeout"
+
+
 class BodyTooLargeError(ProblemError):
     """The body is larger than the service takes."""
 
@@ -89,6 +96,8 @@ class UnavailableError(ProblemError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     kind = "unavailable"
+
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
 
 
 def document(

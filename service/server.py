@@ -6,11 +6,14 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.errors import ServiceError
+from service.protocol import BoundedProtocol, look_after_clients
 from service.readiness import Readiness
 
 KEEP_ALIVE_S = 75  # longer than the idle timeout of usual load balancers, so that they close first
@@ -81,8 +84,12 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, drain_s: float, announce: Callable[[], None]) -> None:
+        # A factory is all that uvicorn asks for; it is typed as a class.
+        protocol: Any = partial(BoundedProtocol, app.state.client_limits, app.state.metrics)
         config = uvicorn.Config(
             app,
+            http=protocol,
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -100,7 +107,11 @@ class DrainingServer(uvicorn.Server):
     async def serve_app(self, listener: socket.socket) -> None:
         """Start the application, answer until told to stop, stop the application."""
         async with self._app.router.lifespan_context(self._app):
-            await self.serve([listener])
+            looking_after = asyncio.create_task(look_after_clients(self.server_state))
+            try:
+                await self.serve([listener])
+            finally:
+                looking_after.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""

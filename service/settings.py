@@ -111,6 +111,12 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(65_536, ge=1)
     """Size of a request's body at most."""
 
+    max_connections: int = Field(900, ge=1)
+    """Connections open at once; the default stays below the 1,024 files that a process usually may open."""
+
+    client_timeout_s: float = Field(10.0, gt=0)
+    """How long a client may take to send a header, to send a body, and to read an answer."""
+
     timeout_ms: int = Field(2_000, ge=1)
     """Deadline of a search where the request does not say."""
 
