@@ -1,10 +1,16 @@
-"""The event log: what was shown and what shoppers did, as JSON lines in one file per day (UTC)."""
+"""The event log: what was shown and what shoppers did, as JSON lines.
+
+Each process writes a file of its own per day (UTC), so nobody writes behind what another left unfinished. Only
+the last line of a file may be half a line, where its process was killed; readers skip it.
+"""
 
 import asyncio
 import errno
 import logging
 import os
+import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,8 +55,9 @@ class EventLog:
             raise ServiceError(f"{directory} is not writable; pass --event-log DIR")
         self._directory = directory
         self._metrics = metrics
+        self._process = uuid.uuid4().hex[:8]  # not the process id: it is 1 in every container
         self._entries: list[_Entry] = []
-        self._torn = False  # the last write failed and may have left half a line
+        self._is_failing = False
         self._writer: asyncio.Task[None] | None = None
 
     def record(self, event: dict[str, Any]) -> None:
@@ -87,26 +94,42 @@ class EventLog:
             try:
                 await asyncio.to_thread(self._append, entries)
             except OSError as error:
-                self._torn = True
                 self._metrics.event_log_faults.inc(len(entries))
-                logger.error("events are lost", extra={"error": str(error), "events": len(entries)})
+                self._note(error)
                 _settle(
                     entries, UnavailableError("the event log cannot be written; send the event again later")
                 )
             else:
-                self._torn = False
+                self._note(None)
                 _settle(entries, None)
         self._writer = None
 
+    def _note(self, error: OSError | None) -> None:
+        """Log when writing begins to fail and when it works again, not every event in between."""
+        if error is not None and not self._is_failing:
+            logger.error("events are lost", extra={"error": str(error)})
+        elif error is None and self._is_failing:
+            logger.warning("events are written again")
+        self._is_failing = error is not None
+
     def _append(self, entries: Iterable[_Entry]) -> None:
-        """One write: lines of processes that share the directory do not mix."""
-        path = self._directory / f"events-{datetime.now(UTC):%Y-%m-%d}.jsonl"
+        """Write whole lines, or none.
+
+        Raises:
+            OSError: if they could not be written.
+        """
+        path = self._directory / f"events-{datetime.now(UTC):%Y-%m-%d}-{self._process}.jsonl"
         lines = b"".join(entry.line for entry in entries)
         with path.open("ab", buffering=0) as file:
-            data = b"\n" + lines if self._torn else lines
-            if file.write(data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
+            size_before = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(lines) < len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # the first error is the one to tell
+                    file.truncate(size_before)
+                raise
 
 
 def _settle(entries: Iterable[_Entry], error: Exception | None) -> None:
