@@ -21,6 +21,7 @@ from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
 from service.protocol import ClientLimits
+from service.rate_limit import RateLimit
 from service.readiness import Readiness
 from service.recent import RecentItems
 from service.retriever import Retriever
@@ -48,6 +49,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         async with start(settings, metrics) as service:
             app.state.service = service
             readiness.open()
+            metrics.processes.set(1)
             epochs = {name: service.catalogue.snapshot(name).epoch.id for name in service.variants}
             logger.info("ready", extra={"epochs": epochs})
             yield
@@ -127,6 +129,7 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
             retriever=retriever,
             events=events,
             keys=keys,
+            rate_limit=RateLimit(settings.rate_limit, settings.rate_burst, metrics),
             limits=limits,
             examples=settings.examples or popular_titles(catalogue.epochs[0]),
         )

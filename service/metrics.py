@@ -1,9 +1,15 @@
 """What Prometheus is told; every label takes values from a bounded set."""
 
+import os
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable by which prometheus_client keeps the measurements of several processes in files."""
+
 STAGES = ("tokenize", "queue", "decode", "items", "total")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -12,6 +18,10 @@ TENTHS = tuple(tenth / 10 for tenth in range(11))
 
 class Metrics:
     """All measurements of one service, in a registry of its own.
+
+    Where the service has several processes, each of them exposes those of all. Counters and histograms are
+    summed up; a gauge says by its ``multiprocess_mode`` how, of the processes that live (``live…``): without one
+    there would be a time series per process id.
 
     Attributes:
         searches: by variant and outcome.
@@ -29,6 +39,8 @@ class Metrics:
         event_log_faults: events that could not be written.
         events: shoppers' events by type.
         connections_refused: connections that ended without an answer of the application, by kind of problem.
+        rate_limited: requests refused by the rate limit, by what it knows the caller by: key, address.
+        processes: that serve.
         keys_stale: 1 while the keys file cannot be used and the keys before it hold.
     """
 
@@ -56,7 +68,10 @@ class Metrics:
             "radsearch_batch_size", "Prompts per device batch.", buckets=BATCH_SIZES, registry=registry
         )
         self.queue_depth = Gauge(
-            "radsearch_queue_depth", "Prompts waiting for the device.", registry=registry
+            "radsearch_queue_depth",
+            "Prompts waiting for the device.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.coalesced = Counter(
             "radsearch_coalesced", "Searches that joined an equal one in flight.", registry=registry
@@ -77,7 +92,10 @@ class Metrics:
             "radsearch_fill_ratio", "Items returned per item asked for.", buckets=TENTHS, registry=registry
         )
         self.redis_faults = Counter("radsearch_redis_faults", "Failed Redis reads.", registry=registry)
-        self.redis_up = Gauge("radsearch_redis_up", "Whether Redis answers.", registry=registry)
+        self.redis_up = Gauge(
+            "radsearch_redis_up", "Whether Redis answers.", registry=registry, multiprocess_mode="livemin"
+        )
+        self.redis_up.set(1)  # until it does not
         self.event_log_faults = Counter(
             "radsearch_event_log_faults", "Events that could not be written.", registry=registry
         )
@@ -88,8 +106,17 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.rate_limited = Counter(
+            "radsearch_rate_limited", "Requests refused by the rate limit.", ["by"], registry=registry
+        )
         self.keys_stale = Gauge(
-            "radsearch_keys_stale", "Whether the keys file cannot be used.", registry=registry
+            "radsearch_keys_stale",
+            "Whether the keys file cannot be used.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.processes = Gauge(
+            "radsearch_processes", "Processes that serve.", registry=registry, multiprocess_mode="livesum"
         )
 
     def stage(self, name: str) -> Histogram:
@@ -98,4 +125,8 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self.registry)
+        all_processes = CollectorRegistry()
+        MultiProcessCollector(all_processes)
+        return generate_latest(all_processes)

@@ -97,7 +97,7 @@ class UnavailableError(ProblemError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     kind = "unavailable"
 
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
+    headers: Mapping[str, str] = {"Retry-After": "5"}
 
 
 def document(

@@ -10,6 +10,7 @@ from service.connection import anonymous_id, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
 from service.problems import MediaTypeError, ProblemError, error_document
+from service.rate_limit import RateCaller
 from service.schemas import (
     Attribute,
     BatchRequest,
@@ -68,7 +69,7 @@ PROBLEMS = {
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "A value cannot be used.",
-    429: "Too many searches wait; come back after Retry-After seconds.",
+    429: "Too many searches wait, or this caller sends too many; come back after Retry-After seconds.",
     503: "Something that is needed is away.",
     504: "The deadline passed.",
 }
@@ -94,6 +95,7 @@ async def search(
 ) -> Response:
     """Answer one text query with items, best first."""
     service.limits.check_search(body)
+    service.rate_limit.spend(RateCaller.of(request), 1)
     caller = Caller(body.user_id, anonymous_id(request, response, is_needed=body.user_id is None))
     answer = await while_connected(request, service.retriever.search(body, caller, request_id))
     return _written(answer, response)
@@ -103,7 +105,7 @@ async def search(
     "/search/batch",
     tags=["search"],
     dependencies=[Depends(require_json)],
-    responses=_problems(400, 413, 415, 422),
+    responses=_problems(400, 413, 415, 422, 429),
     response_model=BatchResponse,
 )
 async def search_batch(
@@ -111,6 +113,7 @@ async def search_batch(
 ) -> Response:
     """Answer several queries; each has its own request_id, and its own problem where it fails."""
     service.limits.check_batch(body)
+    service.rate_limit.spend(RateCaller.of(request), len(body.searches))
     somebody_unknown = any(search.user_id is None for search in body.searches)
     browser = anonymous_id(request, response, is_needed=somebody_unknown)
     results = await while_connected(request, _search_each(service, body.searches, browser, request_id))
@@ -122,7 +125,7 @@ async def search_batch(
     tags=["events"],
     status_code=202,
     dependencies=[Depends(require_json)],
-    responses=_problems(400, 413, 415, 422, 503),
+    responses=_problems(400, 413, 415, 422, 429, 503),
 )
 async def add_event(
     body: EventRequest,
@@ -133,6 +136,7 @@ async def add_event(
     request_id: RequestId,
 ) -> EventResponse:
     """Take note of a click, a cart or a purchase; answered when it is on the disk."""
+    service.rate_limit.spend(RateCaller.of(request), 1)
     browser = anonymous_id(request, response, is_needed=body.user_id is None)
     await service.events.append({**body.model_dump(), "anonymous_id": browser})
     metrics.events.labels(body.type).inc()

@@ -47,6 +47,11 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _workers(settings: dict[str, Any]) -> int:
+    """The cores of the machine, shared out to the processes."""
+    return max(1, (os.cpu_count() or 1) // settings.get("processes", 1))
+
+
 class ServiceSettings(BaseSettings):
     """Settings of one service process, from ``RADSEARCH_*``, plus the plain ``PORT`` and ``REDIS_URL``."""
 
@@ -78,8 +83,11 @@ class ServiceSettings(BaseSettings):
     intra_threads: int = Field(1, ge=0)
     """Threads of one beam search; 0 lets onnxruntime choose."""
 
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Beam searches that run side by side."""
+    processes: int = Field(1, ge=1)
+    """Processes that answer on the port; each loads all bundles, and keeps the limits below by itself."""
+
+    workers: int = Field(default_factory=_workers, ge=1)
+    """Beam searches that run side by side in a process; by default the cores, shared out to the processes."""
 
     max_batch: int = Field(32, ge=1)
     """Queries in one device batch at most."""
@@ -151,6 +159,12 @@ class ServiceSettings(BaseSettings):
 
     keys: Path | None = None
     """File of bearer keys, made by ``radsearch key new``; without one search is open and admin closed."""
+
+    rate_limit: float | None = Field(None, gt=0)
+    """Searches and events per second that a process takes of each key, or of each address without keys."""
+
+    rate_burst: int = Field(100, ge=1)
+    """Searches and events that a caller who was quiet may send at once."""
 
     event_log: Path = Path("events")
     """Directory of the event log: searches, clicks, carts, purchases."""

@@ -8,6 +8,7 @@ from service.experiments import Experiments
 from service.keys import KeyRing
 from service.limits import Limits
 from service.live import LiveCatalogue
+from service.rate_limit import RateLimit
 from service.retriever import Retriever
 from service.variants import Variant
 
@@ -22,5 +23,6 @@ class Service:
     retriever: Retriever
     events: EventLog
     keys: KeyRing
+    rate_limit: RateLimit
     limits: Limits
     examples: tuple[str, ...]
