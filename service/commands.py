@@ -12,6 +12,7 @@ from service import logs
 from service.app import create_app
 from service.server import listen, run, url_of
 from service.settings import ServiceSettings
+from service.supervisor import supervise
 
 
 def serve(
@@ -27,6 +28,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on, 0 for a free one. [default: 8000]")
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="Processes that answer on the port, each with all bundles. [default: 1]"),
     ] = None,
     redis_url: Annotated[
         str | None, typer.Option(help="Redis that holds the items; without one an embedded Valkey does.")
@@ -54,6 +59,7 @@ def serve(
         experiments=experiments,
         host=host,
         port=port,
+        processes=processes,
         redis_url=redis_url,
         provider=provider,
         event_log=event_log,
@@ -67,4 +73,7 @@ def serve(
         def announce() -> None:
             Console().print(json.dumps({"url": url}) if as_json else f"serving on {url}", soft_wrap=True)
 
-        uvloop.run(run(create_app(settings), listener, settings.drain_s, announce))
+        if settings.processes == 1:
+            uvloop.run(run(create_app(settings), listener, settings.drain_s, announce))
+        else:
+            uvloop.run(supervise(settings, listener, announce))

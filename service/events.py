@@ -1,7 +1,7 @@
 """The event log: what was shown and what shoppers did, as JSON lines.
 
-Each process writes a file of its own per day (UTC), so nobody writes behind what another left unfinished. Only
-the last line of a file may be half a line, where its process was killed; readers skip it.
+Each process writes a file of its own per day (UTC), so nobody writes behind what another left unfinished. The
+last line of a file may be half a line, where its process was killed; readers skip it.
 """
 
 import asyncio

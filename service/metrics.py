@@ -20,8 +20,8 @@ class Metrics:
     """All measurements of one service, in a registry of its own.
 
     Where the service has several processes, each of them exposes those of all. Counters and histograms are
-    summed up; a gauge says by its ``multiprocess_mode`` how, of the processes that live (``live…``): without one
-    there would be a time series per process id.
+    summed up. Every gauge declares a ``multiprocess_mode`` that makes one value of those of the processes
+    that live (``livesum``, ``livemin``, ``livemax``); without one there would be a series per process id.
 
     Attributes:
         searches: by variant and outcome.
@@ -128,5 +128,5 @@ class Metrics:
         if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
         all_processes = CollectorRegistry()
-        MultiProcessCollector(all_processes)
+        MultiProcessCollector(all_processes)  # type: ignore[no-untyped-call]
         return generate_latest(all_processes)

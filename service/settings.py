@@ -49,7 +49,8 @@ def _split(value: object) -> object:
 
 def _workers(settings: dict[str, Any]) -> int:
     """The cores of the machine, shared out to the processes."""
-    return max(1, (os.cpu_count() or 1) // settings.get("processes", 1))
+    processes: int = settings.get("processes", 1)  # absent where it is itself a mistake
+    return max(1, (os.cpu_count() or 1) // processes)
 
 
 class ServiceSettings(BaseSettings):

@@ -232,7 +232,9 @@ class ItemStore:
         self._metrics.redis_up.set(0)
         self._complete.clear()
         if self._repair is None:  # else another search met the fault first
-            logger.warning("redis is away, the own copy answers", extra={"error": repr(error)})
+            logger.warning(
+                "redis is away, the own copy answers", extra={"error": f"{type(error).__name__}: {error}"}
+            )
             self._repair = asyncio.create_task(self._close_circuit(), context=Context())  # of no request
 
     async def _close_circuit(self) -> None:
@@ -243,7 +245,7 @@ class ItemStore:
                 await self._redis.rediscover()
                 await self._restore()
             except (*FAULTS, ServiceError) as error:
-                logger.info("redis is still away", extra={"error": repr(error)})
+                logger.info("redis is still away", extra={"error": f"{type(error).__name__}: {error}"})
                 longest_s = LAST_WRITE_RETRY_S if isinstance(error, NO_ROOM) else LAST_RETRY_S
                 delay_s = min(2 * delay_s, longest_s)
             else:

