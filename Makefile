@@ -25,6 +25,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sid service training model_export loadtest radsearch benchmarks
 
 clean:  ## remove what `demo` made
 	rm -rf .demo

@@ -1,7 +1,8 @@
 """HTTP/1.1 as uvicorn speaks it, with bounds on what a client may take its time for.
 
 uvicorn with httptools reads a header of any size for any time, keeps an answer for a client that does not
-read it, takes every connection there is, and says "Service Unavailable" in plain text. What is refused
+read it, takes every connection there is, says "Service Unavailable" in plain text, and loses the body of a
+request that offers to go on with HTTP/2, as every first one of Java's client does. What is refused
 here never becomes a request: the application does not see it and the access log has no line of it, the
 counter ``radsearch_connections_refused`` has. A slow body is the middleware's: it can answer like a request.
 """
@@ -59,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_since: float | None = None  # a header is awaited
         self._header_began = False
         self._unsent_since: float | None = None  # the client has not taken what it was sent
+        self._is_over = False  # what comes is not read any more
         self._header_bytes = 0  # of fields that are complete
         self._idle_bytes = 0  # came in since the last thing that was complete
 
@@ -74,14 +76,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the connection is at its end."""
-        if self.transport.is_closing():
+        if self._is_over or self.transport.is_closing():
             return
+        self._unset_keepalive_if_required()
         self._idle_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if not self._is_answering:  # it is, or may become, the beginning of a request
             self._header_since = self._header_since or self.loop.time()
-        if self._idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self.send_400_response("a header without end")
+        if self._idle_bytes > MAX_HEADER_BYTES and not self._is_over:
+            self.send_400_response("the header has no end")
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -101,8 +104,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request can be served."""
+        """The request can be served, unless it is going to be read again without its offer to upgrade."""
         self._idle_bytes = 0
+        if self.parser.should_upgrade():
+            return
         self._header_since = None
         self._header_began = False
         super().on_headers_complete()
@@ -115,15 +120,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is at its end."""
         self._idle_bytes = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or too much of it, and close; uvicorn calls this when parsing fails."""
+        """Answer what is no HTTP, or too much of it, and close."""
         if max(self._header_bytes, self._idle_bytes) > MAX_HEADER_BYTES:
             detail = f"the header is larger than {MAX_HEADER_BYTES:,} bytes"
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", detail)
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", "the request is not HTTP/1.1")
+            self._refuse(HTTPStatus.BAD_REQUEST, "malformed-http", msg)
 
     def look_after(self, now: float) -> None:
         """End the connection if the client has had its time.
@@ -151,6 +157,32 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_late(self, since: float | None, now: float) -> bool:
         return since is not None and now - since > self._limits.client_timeout_s
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                self.send_400_response("this is no proxy")
+            else:
+                self._read_again(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("the request is not HTTP/1.1")
+
+    def _read_again(self, rest: bytes) -> None:
+        """Decline an upgrade: read the request as if it had not offered one.
+
+        Args:
+            rest: what came after the header.
+        """
+        start = b"%s %s HTTP/%s" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%s: %s" % field for field in self.headers if field[0] not in (b"connection", b"upgrade")]
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join([start, *fields, b"", rest]))
+
     def _count_header(self, n_bytes: int) -> None:
         self._idle_bytes = 0
         self._header_bytes += n_bytes
@@ -160,20 +192,22 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(
         self, status: HTTPStatus, kind: str, detail: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Answer with a problem where no other answer is under way, and close."""
+        """Answer with a problem and close; if the answer to an earlier request is due, close after that."""
         self._refused.labels(kind).inc()
-        if not self._is_answering:
-            problem = document(status, kind, detail, uuid.uuid4().hex)
-            body = problem.model_dump_json(exclude_defaults=True).encode()
-            lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Content-Type: {MEDIA_TYPE}"]
-            lines += [
-                f"Content-Length: {len(body)}",
-                f"X-Request-ID: {problem.request_id}",
-                "Connection: close",
-            ]
-            lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self._is_over = True
+        if self._is_answering and (self.cycle.response_started or not self.cycle.more_body):
+            self.cycle.keep_alive = False
+            return
+        problem = document(status, kind, detail, uuid.uuid4().hex)
+        body = problem.model_dump_json(exclude_defaults=True).encode()
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Content-Type: {MEDIA_TYPE}"]
+        lines += [f"Content-Length: {len(body)}", f"X-Request-ID: {problem.request_id}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+        if self._is_answering:  # of a request whose body went wrong
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
 
 async def look_after_clients(state: ServerState) -> None:
