@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
@@ -55,13 +56,13 @@ class ResultCache:
         self._metrics = metrics
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def get(self, key: str) -> Result | None:
-        """The result of that key, if it is kept."""
+    async def get(self, key: str, deadline: float = math.inf) -> Result | None:
+        """The result of that key, if it is kept and found in time, by the event loop's clock."""
         if not self._is_on:
             return None
         result, place = self._own.get(key), "memory"
         if result is None and self._shared is not None:
-            result, place = _read(await self._shared.recall(key)), "redis"
+            result, place = _read(await self._shared.recall(key, deadline)), "redis"
             if result is not None:
                 self._own[key] = result
         self._metrics.cache.labels("miss" if result is None else place).inc()

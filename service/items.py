@@ -47,6 +47,7 @@ async def best_items(
     beams: FilledBeams,
     left: FilterMask,
     k: int,
+    deadline: float,
 ) -> tuple[list[Item], bool]:
     """Find the best items of the beams' SIDs.
 
@@ -59,13 +60,14 @@ async def best_items(
         beams: what was found for it.
         left: the items that its filter leaves over.
         k: how many items at most.
+        deadline: of the search, by the event loop's clock.
 
     Returns:
         The items, best first, and whether Redis should have told of them and was away.
     """
     if not len(beams.leaves):
         return [], False
-    postings = await store.postings(snapshot.epoch, beams.leaves, beams.sids)
+    postings = await store.postings(snapshot.epoch, beams.leaves, beams.sids, deadline)
     features = QueryFeatures(
         decoded.query_vector, decoded.query_embedding, snapshot.features.lexical.query(query.text)
     )
@@ -81,7 +83,7 @@ async def best_items(
     )
     n_items = sum(map(len, postings.value))
     ranked = order() if n_items <= ORDERED_AT_ONCE else await asyncio.to_thread(order)
-    payloads = await store.items(snapshot.epoch, ranked.items)
+    payloads = await store.items(snapshot.epoch, ranked.items, deadline)
     sids = beams.sids[ranked.beams].tolist()
     items = [
         Item(score=score, sid=sid, **payload)

@@ -1,5 +1,6 @@
 """What the item store told lately, kept in the process: of an epoch, postings and payloads never change."""
 
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -37,20 +38,22 @@ class RecentItems:
         self._capacity = capacity
         self._epochs: WeakKeyDictionary[Epoch, _Known] = WeakKeyDictionary()
 
-    async def postings(self, epoch: Epoch, leaves: Rows, sids: Rows) -> Found[list[Rows]]:
+    async def postings(
+        self, epoch: Epoch, leaves: Rows, sids: Rows, deadline: float = math.inf
+    ) -> Found[list[Rows]]:
         """As :meth:`ItemStore.postings`."""
         return await self._look_up(
             self._known(epoch).postings,
             leaves.tolist(),
-            lambda places: self._store.postings(epoch, leaves[places], sids[places]),
+            lambda places: self._store.postings(epoch, leaves[places], sids[places], deadline),
         )
 
-    async def items(self, epoch: Epoch, rows: Rows) -> Found[list[ItemPayload]]:
+    async def items(self, epoch: Epoch, rows: Rows, deadline: float = math.inf) -> Found[list[ItemPayload]]:
         """As :meth:`ItemStore.items`."""
         return await self._look_up(
             self._known(epoch).payloads,
             rows.tolist(),
-            lambda places: self._store.items(epoch, rows[places]),
+            lambda places: self._store.items(epoch, rows[places], deadline),
         )
 
     def _known(self, epoch: Epoch) -> _Known:

@@ -134,14 +134,14 @@ class Retriever:
     async def _found(self, search: "_Search", clock: "_Clock", deadline: float) -> Result:
         """The result from the cache, or of a search."""
         key = search.key
-        result = await self._cache.get(key)
+        result = await self._cache.get(key, deadline)
         if result is not None:
             return result
         width, is_shrunk = self._beam_width(search)
         prompt, left = await search.prompt(width)
         clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
         clock.start()
-        work = partial(self._items, search, decoded, left, width, is_shrunk)
+        work = partial(self._items, search, decoded, left, width, is_shrunk, deadline)
         result = await self._cache.once(key, work)
         clock.stop("items")
         return result
@@ -154,18 +154,32 @@ class Retriever:
         prompt, left = await search.prompt(width)
         clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
         clock.start()
-        result = await self._items(search, decoded, left, width, is_shrunk=False)
+        result = await self._items(search, decoded, left, width, False, deadline)
         clock.stop("items")
         beams = FilledBeams.best(decoded, width)
         told = _explanation(search.snapshot, decoded, beams, prompt.graph_width, result.items)
         return result, told
 
     async def _items(
-        self, search: "_Search", decoded: Decoded, left: FilterMask, width: int, is_shrunk: bool
+        self,
+        search: "_Search",
+        decoded: Decoded,
+        left: FilterMask,
+        width: int,
+        is_shrunk: bool,
+        deadline: float,
     ) -> Result:
         beams = FilledBeams.best(decoded, width)
         items, is_degraded = await best_items(
-            self._store, search.variant, search.snapshot, search.query, decoded, beams, left, search.k
+            self._store,
+            search.variant,
+            search.snapshot,
+            search.query,
+            decoded,
+            beams,
+            left,
+            search.k,
+            deadline,
         )
         return Result(
             items=tuple(items),

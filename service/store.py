@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Found(Generic[Answer]):
 
     value: Answer
     is_degraded: bool
+
+
+class _NoTimeError(Exception):
+    """Redis was not given its whole time."""
 
 
 class ItemStore:
@@ -150,24 +155,29 @@ class ItemStore:
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
-    async def postings(self, epoch: Epoch, leaves: Rows, sids: Rows) -> Found[list[Rows]]:
+    async def postings(
+        self, epoch: Epoch, leaves: Rows, sids: Rows, deadline: float = math.inf
+    ) -> Found[list[Rows]]:
         """Item rows of each found SID.
 
         Args:
             epoch: of the search.
             leaves: int32 [n].
             sids: int32 [n, L], of the same leaves.
+            deadline: of the search, by the event loop's clock. Redis gets half of what is left at most, so
+                that the own copy can still answer.
         """
         return await self._ask(
             epoch,
+            deadline,
             lambda: self._redis.postings(epoch, leaves, sids),
             lambda: [epoch.table.posting(leaf) for leaf in leaves.tolist()],
         )
 
-    async def items(self, epoch: Epoch, rows: Rows) -> Found[list[ItemPayload]]:
-        """Payload of each item row, int32 [n]."""
+    async def items(self, epoch: Epoch, rows: Rows, deadline: float = math.inf) -> Found[list[ItemPayload]]:
+        """Payload of each item row, int32 [n]; for the deadline see :meth:`postings`."""
         return await self._ask(
-            epoch, lambda: self._redis.items(epoch, rows), lambda: epoch.catalogue.items(rows)
+            epoch, deadline, lambda: self._redis.items(epoch, rows), lambda: epoch.catalogue.items(rows)
         )
 
     @property
@@ -175,12 +185,14 @@ class ItemStore:
         """Whether Redis is away, so that the own copy answers."""
         return self._repair is not None
 
-    async def recall(self, name: str) -> bytes | None:
-        """A value that some replica remembered; None where there is none, or Redis is away."""
+    async def recall(self, name: str, deadline: float = math.inf) -> bytes | None:
+        """A value that some replica remembered; None where there is none, or Redis is away or late."""
         if self.is_away:
             return None
         try:
-            return await self._redis.recall(name)
+            return await self._in_time(self._redis.recall(name), deadline)
+        except _NoTimeError:
+            return None
         except FAULTS as error:
             self._open(error)
             return None
@@ -213,18 +225,40 @@ class ItemStore:
                     break
 
     async def _ask(
-        self, epoch: Epoch, redis: Callable[[], Awaitable[Answer]], own_copy: Callable[[], Answer]
+        self,
+        epoch: Epoch,
+        deadline: float,
+        redis: Callable[[], Awaitable[Answer]],
+        own_copy: Callable[[], Answer],
     ) -> Found[Answer]:
         if epoch.id in self._complete:
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    return Found(await redis(), is_degraded=False)
+                return Found(await self._in_time(redis(), deadline), is_degraded=False)
+            except _NoTimeError:
+                return Found(own_copy(), is_degraded=True)
             except DamagedEpochError as error:
                 self._damaged.add(epoch.id)
                 self._open(error)
             except FAULTS as error:
                 self._open(error)
         return Found(own_copy(), self.is_away)
+
+    async def _in_time(self, answer: Awaitable[Answer], deadline: float) -> Answer:
+        """What Redis answers.
+
+        Raises:
+            TimeoutError: if it takes too long.
+            _NoTimeError: if it takes longer than the search has time for, which says nothing about Redis.
+        """
+        now = asyncio.get_running_loop().time()
+        share_s = max(0.0, (deadline - now) / 2)
+        try:
+            async with asyncio.timeout(min(self._timeout_s, share_s)):
+                return await answer
+        except TimeoutError as error:
+            if share_s < self._timeout_s:
+                raise _NoTimeError from error
+            raise
 
     def _open(self, error: Exception) -> None:
         """Ask Redis no more until it is repaired."""
