@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -18,7 +20,10 @@ from service.readiness import Readiness
 
 KEEP_ALIVE_S = 75  # longer than the idle timeout of usual load balancers, so that they close first
 LAST_ANSWER_S = 35  # longer than the longest deadline
+OTHER_FILES = 256  # open beside the connections: logs, Redis, the model
 SAME_GESTURE_S = 1.0  # Ctrl-C may arrive twice: from the terminal and from a parent process
+
+logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,6 +48,22 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def allow_connections(n_connections: int) -> None:
+    """Raise this process's limit of open files, which is often 1,024, as far as it may be."""
+    needed = n_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        logger.warning(
+            "this process may open %d files, less than %d connections need; raise 'ulimit -n'",
+            allowed,
+            n_connections,
+        )
+
+
 def url_of(listener: socket.socket) -> str:
     """Where a browser on this machine finds the service."""
     host, port = listener.getsockname()[:2]
@@ -59,6 +80,7 @@ async def run(app: FastAPI, listener: socket.socket, drain_s: float, announce: C
         drain_s: how long SIGTERM keeps answering with readiness off.
         announce: called when the first request can come.
     """
+    allow_connections(app.state.client_limits.max_connections)
     server = DrainingServer(app, drain_s, announce)
     running = asyncio.create_task(server.serve_app(listener))
 

@@ -120,8 +120,8 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(65_536, ge=1)
     """Size of a request's body at most."""
 
-    max_connections: int = Field(900, ge=1)
-    """Connections open at once; the default stays below the 1,024 files that a process usually may open."""
+    max_connections: int = Field(2_048, ge=1)
+    """Connections that a process has open at once; one more is told to come back."""
 
     client_timeout_s: float = Field(10.0, gt=0)
     """How long a client may take to send a header, to send a body, and to read an answer."""
@@ -135,7 +135,7 @@ class ServiceSettings(BaseSettings):
     filter_cache: int = Field(256, ge=1)
     """Filter masks kept per epoch; each takes one byte per item and trie node."""
 
-    item_cache: int = Field(20_000, ge=0)
+    item_cache: int = Field(50_000, ge=0)
     """Postings, and payloads, kept per epoch after Redis told them; 0 asks Redis each time."""
 
     result_cache: int = Field(10_000, ge=0)

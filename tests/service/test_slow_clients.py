@@ -1,5 +1,7 @@
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -45,7 +47,9 @@ def drip(client: socket.socket, data: bytes) -> bytes:
         assert time.monotonic() < end, "the server is as patient as the client"
         try:
             client.sendall(bytes([byte]))
-            return client.recv(65_536)
+            begun = client.recv(65_536)
+            client.settimeout(BOUND_S)
+            return begun + answer(client)
         except TimeoutError:
             continue
         except ConnectionError:
@@ -207,3 +211,27 @@ def test_connections_are_bounded(strict: Any) -> None:
 
     eventually(is_served)
     strict.client = httpx.Client(base_url=strict.url, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "warns"),
+    [
+        ((64, 4_096), (1_256, 4_096), False),
+        ((64, 1_000), (1_000, 1_000), True),
+        ((2_000, 4_096), (2_000, 4_096), False),
+    ],
+)
+def test_a_process_may_open_as_many_files_as_it_has_connections(
+    before: tuple[int, int], after: tuple[int, int], warns: bool
+) -> None:
+    program = f"""
+import logging, resource
+from service.server import allow_connections
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(resource.RLIMIT_NOFILE, {before})
+allow_connections(1_000)
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(after)
+    assert ("ulimit -n" in done.stderr) is warns
