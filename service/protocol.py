@@ -17,7 +17,7 @@ from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.metrics import Metrics
@@ -59,6 +59,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = metrics.connections_refused
         self._header_since: float | None = None  # a header is awaited
         self._header_began = False
+        self._cycles: list[
+            RequestResponseCycle
+        ] = []  # requests, the pipelined ones too, that are not answered
         self._unsent_since: float | None = None  # the client has not taken what it was sent
         self._is_over = False  # what comes is not read any more
         self._header_bytes = 0  # of fields that are complete
@@ -73,6 +76,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 f"{self._limits.max_connections:,} connections are open; come back or ask another replica"
             )
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-connections", detail, {"Retry-After": "1"})
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every request, where uvicorn tells the last one, that its client is gone."""
+        self._abandon()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the connection is at its end."""
@@ -111,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_since = None
         self._header_began = False
         super().on_headers_complete()
+        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete] + [self.cycle]
 
     def on_body(self, body: bytes) -> None:
         """A part of the body came."""
@@ -141,6 +150,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unsent_since = (self._unsent_since or now) if unsent else None
         if self._is_late(self._unsent_since, now):
             self._refused.labels("not-reading").inc()
+            self._abandon()
             self.transport.abort()
         elif self.transport.is_closing() or self._is_answering or not self._is_late(self._header_since, now):
             return
@@ -204,10 +214,15 @@ class BoundedProtocol(HttpToolsProtocol):
         lines += [f"Content-Length: {len(body)}", f"X-Request-ID: {problem.request_id}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self._abandon()
         self.transport.close()
-        if self._is_answering:  # of a request whose body went wrong
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+
+    def _abandon(self) -> None:
+        """Let the requests that are not answered end as if their client had left."""
+        for cycle in self._cycles:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
 
 async def look_after_clients(state: ServerState) -> None:
