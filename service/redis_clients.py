@@ -36,7 +36,9 @@ def connect(url: str, timeout_s: float) -> RedisClient:
     return Redis.from_pool(pool)
 
 
-async def rediscover(client: RedisClient) -> None:
-    """Let a cluster's client ask anew which node has which slot: a replica may have taken over."""
+async def start_afresh(client: RedisClient) -> None:
+    """Let go of connections, which an outage has broken, and of what is known about a cluster's nodes."""
     if isinstance(client, RedisCluster):
-        await client.aclose()
+        await client.aclose()  # it opens again, and asks which node has which slot
+    else:
+        await client.connection_pool.disconnect(inuse_connections=False)

@@ -18,7 +18,7 @@ from redis.typing import EncodableT, FieldT
 
 from service.catalogue import ItemPayload
 from service.epoch import Epoch
-from service.redis_clients import CONNECTIONS, RedisClient, rediscover
+from service.redis_clients import CONNECTIONS, RedisClient, start_afresh
 
 LAYOUT = "v2"  # part of every key: releases that write values otherwise share a Redis in peace
 CHUNK_BITS = 16
@@ -53,10 +53,10 @@ class RedisEpochs:
         await self._reader.aclose()
         await self._writer.aclose()
 
-    async def rediscover(self) -> None:
-        """Ask a cluster anew where its slots are."""
-        await rediscover(self._reader)
-        await rediscover(self._writer)
+    async def start_afresh(self) -> None:
+        """Forget connections and nodes of before an outage."""
+        await start_afresh(self._reader)
+        await start_afresh(self._writer)
 
     async def is_whole(self, epoch: Epoch) -> bool:
         """Whether every field of the epoch is there."""

@@ -276,7 +276,7 @@ class ItemStore:
         while True:
             await asyncio.sleep(delay_s)
             try:
-                await self._redis.rediscover()
+                await self._redis.start_afresh()
                 await self._restore()
             except (*FAULTS, ServiceError) as error:
                 logger.info("redis is still away", extra={"error": f"{type(error).__name__}: {error}"})

@@ -451,6 +451,8 @@ class Load:
                 self.outcomes.append(Outcome(sent, time.monotonic(), error, degraded))
                 if is_told and self._leave_when_told:
                     return
+                if error:
+                    time.sleep(0.05)  # who is refused at once shall not keep the machine busy
 
     @property
     def failed(self) -> list[Outcome]:
