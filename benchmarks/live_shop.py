@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,26 @@ from training.sids.build import SidSettings, build_sids
 
 SHOP_ITEMS = 2_000
 CODEBOOKS, EMBEDDING_DIM, VECTOR_DIM = (128, 128, 128), 256, 64
-BEAM_WIDTH = 64
+HEAD_DIM = 16
 TITLE_WORDS = 8
 ORDERING = OrderingWeights(tau=0.5, prior=0.1, words=0.3, trigrams=0.05, embedding=0.5)
 
 
-def export_model(directory: Path, seed: int) -> Path:
+@dataclass(frozen=True)
+class Size:
+    """Of a model.
+
+    Attributes:
+        d_model, n_layers: of its decoder.
+        beam_widths: that are exported.
+    """
+
+    d_model: int = 64
+    n_layers: int = 2
+    beam_widths: tuple[int, ...] = (64,)
+
+
+def export_model(directory: Path, seed: int, size: Size = Size()) -> Path:
     """Make a shop and export a small decoder for it; its answers mean nothing, its work is the real one's."""
     shop, data = directory / "shop", directory / "data"
     write_shop(shop, ShopSettings(SHOP_ITEMS, seed))
@@ -44,16 +59,18 @@ def export_model(directory: Path, seed: int) -> Path:
         codebook_sizes=CODEBOOKS,
         embedding_dim=EMBEDDING_DIM,
         vector_dim=VECTOR_DIM,
-        d_model=64,
-        n_layers=2,
-        n_heads=4,
-        n_kv_heads=2,
-        head_dim=16,
-        d_ff=128,
+        d_model=size.d_model,
+        n_layers=size.n_layers,
+        n_heads=size.d_model // HEAD_DIM,
+        n_kv_heads=size.d_model // HEAD_DIM // 2,
+        head_dim=HEAD_DIM,
+        d_ff=2 * size.d_model,
     )
     checkpoint, bundle = directory / "checkpoint", directory / "bundle"
     save_checkpoint(checkpoint, Decoder(config), dataset.tokenizer, ORDERING, Provenance(objective="sft"))
-    export_bundle(Source.load(checkpoint, data), [BEAM_WIDTH], "random", bundle, on_graph=lambda _: None)
+    export_bundle(
+        Source.load(checkpoint, data), list(size.beam_widths), "random", bundle, on_graph=lambda _: None
+    )
     return bundle
 
 
@@ -69,6 +86,16 @@ def write_catalogue(model: Path, target: Path, texts: Sequence[str]) -> Path:
     bundle = Bundle.load(model)
     embeddings = TfidfEmbedder.load(model / "embedder").embed(texts)
     codes, vectors = bundle.quantizer.encode(embeddings), bundle.item_vectors(embeddings)
+    return _write(model, target, texts, LexicalIndex.from_texts(texts), codes, embeddings, vectors)
+
+
+def write_scattered_catalogue(model: Path, target: Path, texts: Sequence[str], seed: int) -> Path:
+    """The same with random SIDs and embeddings, so that items are spread over as many SIDs as can be."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, CODEBOOKS, (len(texts), len(CODEBOOKS)), dtype=np.int32)
+    embeddings = rng.standard_normal((len(texts), EMBEDDING_DIM), np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    vectors = Bundle.load(model).item_vectors(embeddings)
     return _write(model, target, texts, LexicalIndex.from_texts(texts), codes, embeddings, vectors)
 
 

@@ -1,8 +1,11 @@
 """Requests of all clients share the device: micro-batches, a bounded queue, nothing decoded in vain."""
 
 import asyncio
+import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +19,7 @@ from service.searches import LENGTH_BUCKET, BoundTrie
 from service.tokenizer import Query
 from sid import Ranking
 
+NICE = 10  # of the threads that decode on a CPU
 LATEST = 0.2  # weight of the newest batch in the running mean of what a query costs
 
 
@@ -89,6 +93,23 @@ class _Job:
     callers: int = 0
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What became of a batch, or of a part of one that failed.
+
+    Attributes:
+        jobs: in the order of the beams.
+        result: theirs, or what one prompt alone came to.
+        started: by time.perf_counter.
+        decode_s: how long it took, in seconds.
+    """
+
+    jobs: list[_Job]
+    result: Beams | Exception
+    started: float
+    decode_s: float
+
+
 class Batcher:
     """Puts prompts together into device batches.
 
@@ -117,10 +138,11 @@ class Batcher:
         self._workers = workers
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="device")
+        self._executor = ThreadPoolExecutor(workers, "device", _give_way)
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first
         self._batches: set[asyncio.Task[None]] = set()
+        self._n_running = 0  # batches on the device
         self._query_s = 0.0  # what one query of a batch costs a worker, running mean
 
     @property
@@ -180,18 +202,19 @@ class Batcher:
         for job in [job for job in self._queue.values() if job.deadline <= self._loop.time()]:
             self._forget(job, "expired")
             job.result.set_exception(DeadlineError("the deadline passed while the search waited its turn"))
-        while self._queue and len(self._batches) < self._workers:
+        while self._queue and self._n_running < self._workers:
             batch = self._next_batch()
             wait_s = min(job.joined for job in batch) + self._max_wait_s - time.perf_counter()
-            if self._batches and len(batch) < self._largest_batch and wait_s > 0:
+            if self._n_running and len(batch) < self._largest_batch and wait_s > 0:
                 self._loop.call_later(wait_s, self._start_batches)
                 return
             for job in batch:
                 del self._queue[job.prompt]
             self._metrics.queue_depth.set(len(self._queue))
+            self._n_running += 1
             task = self._loop.create_task(self._run(batch))
             self._batches.add(task)
-            task.add_done_callback(self._finish)
+            task.add_done_callback(self._batches.discard)
 
     def _next_batch(self) -> list[_Job]:
         """The job whose deadline is nearest, and the next ones that fit it; of equal deadlines the oldest."""
@@ -206,64 +229,72 @@ class Batcher:
         return max(1, min(self._max_batch, int(self._max_batch_s / self._query_s)))
 
     async def _run(self, batch: list[_Job]) -> None:
-        """Decode a batch in a worker thread and hand out the results."""
+        """Decode a batch and hand out the results."""
+        decoded = await self._decode(batch)
+        # The device gets its next batch before the callers get theirs: what they do with it takes time.
+        self._n_running -= 1
+        self._start_batches()
+        for part in decoded:
+            self._hand_out(part)
+
+    async def _decode(self, batch: list[_Job]) -> list[_Part]:
+        """Run a batch in a worker thread; if it fails, in halves, until one prompt is to blame."""
         self._metrics.batch_size.observe(len(batch))
         started = time.perf_counter()
         try:
             beams = await self._loop.run_in_executor(self._executor, _search, [job.prompt for job in batch])
         except Exception as error:  # whatever it is belongs to the callers, not to this task
-            await self._isolate(batch, error)
-            return
+            self._metrics.device_faults.inc()
+            if len(batch) == 1:
+                return [_Part(batch, error, started, 0.0)]
+            middle = len(batch) // 2
+            return await self._decode(batch[:middle]) + await self._decode(batch[middle:])
         decode_s = time.perf_counter() - started
         self._learn(decode_s / len(batch))
         self._metrics.stage("decode").observe(decode_s)
-        for row, job in enumerate(batch):
-            queue_s = started - job.joined
-            self._metrics.stage("queue").observe(queue_s)
-            if self._settle(job):
-                job.result.set_result(
-                    Decoded(
-                        sids=beams.sids[row],
-                        log_probs=beams.log_probs[row],
-                        leaves=beams.leaves[row],
-                        query_vector=beams.query_vectors[row],
-                        query_embedding=beams.query_embeddings[row],
-                        rankings=tuple(
-                            Ranking(level.nodes[row], level.log_probs[row]) for level in beams.rankings
-                        ),
-                        queue_s=queue_s,
-                        decode_s=decode_s,
-                    )
-                )
+        return [_Part(batch, beams, started, decode_s)]
 
-    async def _isolate(self, batch: list[_Job], error: Exception) -> None:
-        """After a batch has failed, find the prompt that is to blame; the others get their answers."""
-        self._metrics.device_faults.inc()
-        if len(batch) == 1:
-            if self._settle(batch[0]):
-                batch[0].result.set_exception(error)
-            return
-        middle = len(batch) // 2
-        await self._run(batch[:middle])
-        await self._run(batch[middle:])
+    def _hand_out(self, part: _Part) -> None:
+        """Give each caller who still waits its result."""
+        for row, job in enumerate(part.jobs):
+            del self._jobs[job.prompt]
+            queue_s = part.started - job.joined
+            self._metrics.stage("queue").observe(queue_s)
+            if not job.callers:
+                continue
+            if isinstance(part.result, Beams):
+                job.result.set_result(_decoded(part.result, row, queue_s, part.decode_s))
+            else:
+                job.result.set_exception(part.result)
 
     def _learn(self, query_s: float) -> None:
         self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
-
-    def _settle(self, job: _Job) -> bool:
-        """Take a job that ran off the books; whether anybody still waits for its result."""
-        del self._jobs[job.prompt]
-        return job.callers > 0
-
-    def _finish(self, task: asyncio.Task[None]) -> None:
-        self._batches.discard(task)
-        self._start_batches()
 
     def _forget(self, job: _Job, reason: str) -> None:
         """Take a job that still waits out of the queue."""
         del self._queue[job.prompt], self._jobs[job.prompt]
         self._metrics.queue_depth.set(len(self._queue))
         self._metrics.dropped.labels(reason).inc()
+
+
+def _decoded(beams: Beams, row: int, queue_s: float, decode_s: float) -> Decoded:
+    """The beams of one prompt of a batch."""
+    return Decoded(
+        sids=beams.sids[row],
+        log_probs=beams.log_probs[row],
+        leaves=beams.leaves[row],
+        query_vector=beams.query_vectors[row],
+        query_embedding=beams.query_embeddings[row],
+        rankings=tuple(Ranking(level.nodes[row], level.log_probs[row]) for level in beams.rankings),
+        queue_s=queue_s,
+        decode_s=decode_s,
+    )
+
+
+def _give_way() -> None:
+    """Let the event loop go first where it shares a core with this thread: its work is short and awaited."""
+    with suppress(OSError):  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _search(prompts: list[Prompt]) -> Beams:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
 
@@ -27,17 +27,22 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
     Raises:
         ClientGoneError: if the client left first.
     """
-    working = asyncio.create_task(work)
+    task = cast("asyncio.Task[object]", asyncio.current_task())
     leaving = asyncio.create_task(_disconnect(request))
+
+    def cancel(_: asyncio.Task[None]) -> None:
+        task.cancel()
+
+    leaving.add_done_callback(cancel)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGoneError
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done() and task.uncancel() == 0:
+            raise ClientGoneError from None
+        raise
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        leaving.remove_done_callback(cancel)
+        leaving.cancel()
 
 
 def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:

@@ -169,9 +169,9 @@ def test_the_store_is_asked_once(start_service: Callable[..., Running]) -> None:
         store = caching.service.retriever._store._store
         ask = store.postings
 
-        async def postings(epoch: Any, leaves: np.ndarray, sids: np.ndarray) -> Any:
+        async def postings(epoch: Any, leaves: np.ndarray, *rest: Any) -> Any:
             asked.append(leaves)
-            return await ask(epoch, leaves, sids)
+            return await ask(epoch, leaves, *rest)
 
         store.postings = postings  # type: ignore[method-assign]
         answers = [caching.search(query)["items"] for query in ("red", "blue hat", "red", "boots")]

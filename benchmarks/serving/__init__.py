@@ -1,0 +1,1 @@
+"""``radsearch bench service``: what HTTP, batching and item lookup add to the bare engine."""

@@ -1,0 +1,72 @@
+"""The engine by itself, without HTTP, batcher and items: what the service is measured against."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import Bundle
+from service.engine import Engine
+from service.epoch import Epoch
+from service.tokenizer import Query
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class BareEngine:
+    """A bundle's engine with its catalogue's trie bound, as the service has them.
+
+    Args:
+        path: of the bundle.
+        beam_width: K.
+        threads: that search side by side, each on one core.
+    """
+
+    def __init__(self, path: Path, beam_width: int, threads: int) -> None:
+        bundle = Bundle.load(path)
+        epoch = Epoch.load(path, bundle.manifest)
+        self._engine = Engine(bundle, "cpu", "auto", 1)
+        self._trie = self._engine.bind(epoch.trie, np.ones(epoch.trie.n_nodes, dtype=bool))
+        self._tokenizer = bundle.tokenizer
+        self._beam_width = beam_width
+        self._threads = threads
+
+    def latencies(self, texts: Iterator[str], n: int) -> NDArray[np.float64]:
+        """Seconds of n searches, one after the other."""
+        queries = self._queries(texts, n)
+        seconds = []
+        for query in queries:
+            began = time.perf_counter()
+            self._search([query])
+            seconds.append(time.perf_counter() - began)
+        return np.array(seconds)
+
+    def rate(self, texts: Iterator[str], batch_size: int, seconds: float) -> float:
+        """Queries per second of all threads, each with its own batches."""
+        batches = [self._queries(texts, batch_size) for _ in range(4)]
+        end = time.perf_counter() + seconds
+
+        def search() -> int:
+            done = 0
+            while time.perf_counter() < end:
+                for batch in batches:
+                    self._search(batch)
+                    done += len(batch)
+            return done
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(self._threads) as threads:
+            futures: list[Callable[[], int]] = [threads.submit(search).result for _ in range(self._threads)]
+            done = sum(result() for result in futures)
+        return done / (time.perf_counter() - began)
+
+    def _search(self, batch: list[Query]) -> None:
+        self._engine.search(self._trie, self._beam_width, batch, [], np.zeros(len(batch), np.int32))
+
+    def _queries(self, texts: Iterator[str], n: int) -> list[Query]:
+        encoded = (self._tokenizer.encode(text) for text in islice(texts, n))
+        return [query for query in encoded if query is not None]

@@ -1,0 +1,262 @@
+"""``radsearch bench service``."""
+
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import uvloop
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.decode.neighbours import watch_others
+from benchmarks.live_shop import Size, export_model, titles, write_scattered_catalogue
+from benchmarks.output import AsJson, Out, deliver
+from benchmarks.record import record
+from benchmarks.rounds import Report
+from benchmarks.serving.bare import BATCH_SIZES, BareEngine
+from benchmarks.serving.http_load import Client, Load
+from benchmarks.serving.server import Server, serving
+
+SEED = 0
+THREADS = 2  # that search side by side, in the service and in the bare engine
+WORDS = 4  # of a query
+
+
+@dataclass(frozen=True)
+class ServiceBench:
+    """What is measured.
+
+    Attributes:
+        size: of the model; the widest beam is measured.
+        n_items: in the catalogue.
+        rounds: turns of engine and service.
+        searches: one after the other, per turn.
+        turn_s: of full load, per turn.
+        clients: that make full load.
+        overload_s: of 80% load, and of overload.
+        max_queue_ms: of the service, see its settings.
+    """
+
+    size: Size = Size(d_model=256, n_layers=4, beam_widths=(128,))  # noqa: RUF009 — it is frozen
+    n_items: int = 50_000
+    rounds: int = 5
+    searches: int = 200
+    turn_s: float = 6.0
+    clients: int = 32
+    overload_s: float = 60.0
+    max_queue_ms: float = 100.0
+
+
+FULL = ServiceBench()
+QUICK = ServiceBench(rounds=3, searches=100, turn_s=3.0, overload_s=10.0)
+
+
+def service(
+    quick: Annotated[bool, typer.Option("--quick", help="Shorter turns, 10 s of overload for 60.")] = False,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Measure what the service adds to the bare engine, and what it does under twice its capacity.
+
+    A model with random weights is exported and served; nothing is cached, and every query is new.
+
+    Example: radsearch bench service --json
+    """
+    settings = QUICK if quick else FULL
+    with (
+        tempfile.TemporaryDirectory(prefix="radsearch-bench-") as directory,
+        Console(stderr=True).status("Exporting a model") as status,
+    ):
+        others = watch_others()
+        figures = measure(settings, Path(directory), status.update)
+        figures["busy_elsewhere"] = others()
+    made = record("service", torch.device("cpu"), [SEED], figures, ("onnxruntime", "fastapi", "uvicorn"))
+    deliver(made, out, as_json, _print)
+
+
+def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, Any]:
+    """Export, serve and measure; the service runs throughout, engine and service take turns."""
+    model = export_model(scratch, SEED, settings.size)
+    texts = titles(settings.n_items, SEED)
+    bundle = write_scattered_catalogue(model, scratch / "served", texts, SEED)
+    beam_width = settings.size.beam_widths[-1]
+    bare = BareEngine(bundle, beam_width, THREADS)
+    options = {
+        "workers": THREADS,
+        "result_cache": 0,
+        "max_queue_ms": settings.max_queue_ms,
+        "provider": "cpu",
+    }
+    with serving(bundle, scratch, options) as server:
+        return uvloop.run(_measure(settings, bare, server, _queries(texts), report))
+
+
+async def _measure(
+    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
+) -> dict[str, Any]:
+    client = Client(server.port)
+    requests = (_request(text) for text in texts)
+    await client.closed_loop(requests, settings.clients, 1.0)  # the service learns what a query costs
+    alone = await _overhead(settings, bare, client, texts, requests, report)
+    full = await _saturation(settings, bare, client, texts, requests, report)
+    over = await _overload(settings, full["service_rate"], client, server, requests, report)
+    client.close()
+    return {
+        "model": f"{settings.size.d_model}x{settings.size.n_layers}",
+        "beam_width": settings.size.beam_widths[-1],
+        "n_items": settings.n_items,
+        "overhead_p50_ms": alone["overhead_p50_ms"],
+        "saturation_share": full["saturation_share"],
+        "overload_goodput_share": over["overload_goodput_share"],
+        "alone": alone,
+        "saturation": full,
+        "overload": over,
+    }
+
+
+async def _overhead(
+    settings: ServiceBench,
+    bare: BareEngine,
+    client: Client,
+    texts: Iterator[str],
+    requests: Iterator[bytes],
+    report: Report,
+) -> dict[str, Any]:
+    """One search at a time."""
+    engine: list[NDArray[np.float64]] = []
+    served: list[float] = []
+    stages: list[dict[str, float]] = []
+    for turn in range(settings.rounds):
+        report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
+        engine.append(bare.latencies(texts, settings.searches))
+        for _ in range(settings.searches):
+            reply = await client.send(next(requests), time.perf_counter())
+            served.append(reply.seconds)
+            stages.append(json.loads(reply.body)["timings_ms"])
+    engine_ms, service_ms = (1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), served))
+    return {
+        "engine_p50_ms": engine_ms,
+        "service_p50_ms": service_ms,
+        "overhead_p50_ms": service_ms - engine_ms,
+        "stages_p50_ms": {name: statistics.median(stage[name] for stage in stages) for name in stages[0]},
+    }
+
+
+async def _saturation(
+    settings: ServiceBench,
+    bare: BareEngine,
+    client: Client,
+    texts: Iterator[str],
+    requests: Iterator[bytes],
+    report: Report,
+) -> dict[str, Any]:
+    """As many searches as there can be."""
+    engine: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
+    served = []
+    for turn in range(settings.rounds):
+        report(f"Full load, turn {turn + 1} of {settings.rounds}")
+        for size in BATCH_SIZES:
+            engine[size].append(bare.rate(texts, size, settings.turn_s / len(BATCH_SIZES)))
+        load = await client.closed_loop(requests, settings.clients, settings.turn_s)
+        served.append(load.rate)
+    by_size = {size: statistics.median(rates) for size, rates in engine.items()}
+    best, rate = max(by_size.values()), statistics.median(served)
+    return {
+        "engine_rate_by_batch_size": by_size,
+        "engine_rate": best,
+        "service_rate": rate,
+        "saturation_share": rate / best,
+    }
+
+
+async def _overload(
+    settings: ServiceBench,
+    capacity: float,
+    client: Client,
+    server: Server,
+    requests: Iterator[bytes],
+    report: Report,
+) -> dict[str, Any]:
+    """Requests at 80% of the capacity, and at twice of it."""
+    report("80% of the capacity")
+    calm = await client.open_loop(requests, 0.8 * capacity, settings.overload_s, SEED)
+    before = server.resident_bytes
+    report("Twice the capacity")
+    over = await client.open_loop(requests, 2 * capacity, settings.overload_s, SEED)
+    refused = over.latencies(429)
+    calm_ms, over_ms = _percentiles(calm), _percentiles(over)
+    return {
+        "capacity": capacity,
+        "seconds": settings.overload_s,
+        "max_queue_ms": settings.max_queue_ms,
+        "calm_ms": calm_ms,
+        "calm_refused": calm.count(429),
+        "accepted_ms": over_ms,
+        "p99_ratio": over_ms["p99"] / calm_ms["p99"],
+        "overload_goodput_share": over.rate / capacity,
+        "accepted": over.count(200),
+        "refused": over.count(429),
+        "failed": len(over.replies) - over.count(200) - over.count(429),
+        "refused_ms": {
+            "p50": 1000 * float(np.median(refused)),
+            "p99": 1000 * float(np.quantile(refused, 0.99)),
+        },
+        "resident_growth_bytes": server.resident_bytes - before,
+    }
+
+
+def _percentiles(load: Load) -> dict[str, float]:
+    seconds = load.latencies()
+    return {f"p{p}": 1000 * float(np.quantile(seconds, p / 100)) for p in (50, 95, 99)}
+
+
+def _queries(titles: Sequence[str]) -> Iterator[str]:
+    """How titles begin, each with a number, so that no two are alike."""
+    for n in itertools.count():
+        words = titles[n * 7919 % len(titles)].split()[:WORDS]
+        yield " ".join([*words, str(n)])
+
+
+def _request(text: str) -> bytes:
+    body = json.dumps({"query": text, "user_id": "bench"}).encode()
+    head = (
+        "POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _print(result: dict[str, Any], console: Console) -> None:
+    alone, full, over = result["alone"], result["saturation"], result["overload"]
+    table = Table(box=None, header_style="dim")
+    for header in ("", "engine", "service", ""):
+        table.add_column(header, justify="right")
+    table.add_row(
+        "one at a time, p50 ms",
+        f"{alone['engine_p50_ms']:.2f}",
+        f"{alone['service_p50_ms']:.2f}",
+        f"+{alone['overhead_p50_ms']:.2f}",
+    )
+    table.add_row(
+        "full load, queries/s",
+        f"{full['engine_rate']:.1f}",
+        f"{full['service_rate']:.1f}",
+        f"{full['saturation_share']:.0%}",
+    )
+    console.print(table)
+    console.print(
+        f"twice the capacity, {over['seconds']:.0f} s: goodput {over['overload_goodput_share']:.0%} of it, "
+        f"p99 {over['accepted_ms']['p99']:.0f} ms, {over['p99_ratio']:.1f} times that at 80% load; "
+        f"{over['refused']:,} refused in {over['refused_ms']['p99']:.1f} ms (p99), {over['failed']} failed, "
+        f"memory {over['resident_growth_bytes'] / 2**20:+.1f} MB"
+    )

@@ -1,0 +1,163 @@
+"""A load generator that costs little: prebuilt requests, raw sockets, one event loop."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER_END = b"\r\n\r\n"
+LENGTH = b"content-length:"
+
+
+class Reply(NamedTuple):
+    """One answer.
+
+    Attributes:
+        status: of HTTP; 0 where the connection broke.
+        seconds: from when it was due to when it was complete.
+        body: the whole.
+    """
+
+    status: int
+    seconds: float
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Load:
+    """What became of the requests of one load.
+
+    Attributes:
+        replies: in the order in which they were complete.
+        seconds: from the first request to the last answer.
+    """
+
+    replies: Sequence[Reply]
+    seconds: float
+
+    def latencies(self, status: int = 200) -> NDArray[np.float64]:
+        """Seconds of the answers of a status."""
+        return np.array([reply.seconds for reply in self.replies if reply.status == status])
+
+    def count(self, status: int) -> int:
+        """How many answers have a status."""
+        return sum(reply.status == status for reply in self.replies)
+
+    @property
+    def rate(self) -> float:
+        """Answers of status 200 per second."""
+        return self.count(200) / self.seconds
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other over one connection."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has another base
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._finish(0, b"")
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(HEADER_END)
+        if end < 0:
+            return
+        head = bytes(self._received[:end]).lower()
+        start = head.index(LENGTH) + len(LENGTH)
+        length = int(head[start : head.find(b"\r", start) if b"\r" in head[start:] else None])
+        if len(self._received) >= end + len(HEADER_END) + length:
+            body = bytes(self._received[end + len(HEADER_END) :])
+            self._received.clear()
+            self._finish(int(head[9:12]), body)
+
+    def _finish(self, status: int, body: bytes) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result((status, body))
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """The status of the answer, and its body."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            return 0, b""
+        self._transport.write(request)
+        return await self._waiting
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Client:
+    """Sends requests to a service on this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[_Connection] = []
+
+    async def send(self, request: bytes, due: float) -> Reply:
+        """Send one request over a connection that is free, or a new one.
+
+        Args:
+            request: the whole, as it goes over the wire.
+            due: when it should have been sent, by time.perf_counter; latency counts from then.
+        """
+        connection = await self._connection()
+        status, body = await connection.send(request)
+        if connection.is_open:
+            self._idle.append(connection)
+        return Reply(status, time.perf_counter() - due, body)
+
+    async def closed_loop(self, requests: Iterator[bytes], clients: int, seconds: float) -> Load:
+        """Let some clients send their next request as soon as they have an answer."""
+        began = time.perf_counter()
+        replies: list[Reply] = []
+
+        async def client() -> None:
+            while time.perf_counter() < began + seconds:
+                replies.append(await self.send(next(requests), time.perf_counter()))
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+        return Load(replies, time.perf_counter() - began)
+
+    async def open_loop(self, requests: Iterator[bytes], rate: float, seconds: float, seed: int) -> Load:
+        """Send requests at the times of a Poisson process, whether the service keeps up or not."""
+        rng = np.random.default_rng(seed)
+        due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds))).tolist()
+        began = time.perf_counter()
+        tasks = []
+        for at in due:
+            ahead = began + at - time.perf_counter()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            tasks.append(asyncio.create_task(self.send(next(requests), began + at)))
+        replies = await asyncio.gather(*tasks)
+        return Load(replies, time.perf_counter() - began)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._idle:
+            connection.close()
+
+    async def _connection(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, "127.0.0.1", self._port)
+        return connection

@@ -1,0 +1,62 @@
+"""A service in a process of its own, as operators start it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service.
+
+    Attributes:
+        pid: of its process.
+        port: where it listens.
+    """
+
+    pid: int
+    port: int
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the process."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+
+
+@contextmanager
+def serving(bundle: Path, scratch: Path, settings: Mapping[str, object]) -> Iterator[Server]:
+    """Serve a bundle; settings are those of ``service.settings`` by name."""
+    environment = {f"RADSEARCH_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [
+        sys.executable,
+        "-m",
+        "radsearch",
+        "serve",
+        "--bundle",
+        f"bench={bundle}",
+        "--port",
+        "0",
+        "--json",
+    ]
+    with (scratch / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, "--event-log", str(scratch / "events")],
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        assert process.stdout is not None
+        announced = json.loads(process.stdout.readline())
+        yield Server(process.pid, int(urlsplit(announced["url"]).port or 0))
+    finally:
+        process.terminate()
+        process.wait()
