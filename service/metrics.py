@@ -34,7 +34,7 @@ class Metrics:
         shrunk: searches whose beam was made narrower to spare the device.
         cache: searches by where their result was kept: memory, redis, or miss.
         fill: items returned per item asked for.
-        redis_faults: failed reads, each of which opens the circuit.
+        redis_faults: what Redis failed to do.
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
         event_log_faults: events that could not be written.
         events: shoppers' events by type.

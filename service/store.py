@@ -81,6 +81,7 @@ class ItemStore:
         self._keeper: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._remembering: set[asyncio.Task[None]] = set()
+        self._share_from = 0.0  # when to remember and recall again, by the event loop's clock
 
     @classmethod
     def connect(
@@ -187,19 +188,19 @@ class ItemStore:
 
     async def recall(self, name: str, deadline: float = math.inf) -> bytes | None:
         """A value that some replica remembered; None where there is none, or Redis is away or late."""
-        if self.is_away:
+        if not self._is_sharing():
             return None
         try:
             return await self._in_time(self._redis.recall(name), deadline)
         except _NoTimeError:
             return None
         except FAULTS as error:
-            self._open(error)
+            self._pause_sharing(error)
             return None
 
     def remember(self, name: str, value: bytes, ttl_s: int) -> None:
         """Keep a value for all replicas, soon and for ``ttl_s`` seconds, unless Redis is away."""
-        if not self.is_away and len(self._remembering) < MOST_REMEMBERING:
+        if self._is_sharing() and len(self._remembering) < MOST_REMEMBERING:
             task = asyncio.create_task(self._remember(name, value, ttl_s), context=Context())
             self._remembering.add(task)
             task.add_done_callback(self._remembering.discard)
@@ -207,10 +208,21 @@ class ItemStore:
     async def _remember(self, name: str, value: bytes, ttl_s: int) -> None:
         try:
             await self._redis.remember(name, value, ttl_s)
-        except OutOfMemoryError:
-            logger.debug("redis is full, a result is not shared")  # what it holds it still tells
         except FAULTS as error:
-            self._open(error)
+            self._pause_sharing(error)
+
+    def _is_sharing(self) -> bool:
+        return not self.is_away and asyncio.get_running_loop().time() >= self._share_from
+
+    def _pause_sharing(self, error: Exception) -> None:
+        """Leave alone for a while what replicas remember for each other.
+
+        The circuit stays closed: a full server still tells what it holds, and in a cluster the node that is
+        away may have none of the epochs.
+        """
+        logger.info("results are not shared for now", extra={"error": f"{type(error).__name__}: {error}"})
+        self._metrics.redis_faults.inc()
+        self._share_from = asyncio.get_running_loop().time() + LAST_RETRY_S
 
     async def _watch(self) -> None:
         """Notice that Redis has gone, or lost something, before a search has to."""
