@@ -108,7 +108,6 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
         batcher = Batcher(
             max_batch=settings.max_batch,
             max_batch_s=settings.max_batch_ms / 1000,
-            max_wait_s=settings.max_wait_ms / 1000,
             max_queue_s=settings.max_queue_ms / 1000,
             queue_limit=settings.queue_limit,
             workers=settings.workers,

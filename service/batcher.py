@@ -4,9 +4,9 @@ import asyncio
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,18 +113,19 @@ class _Part:
 class Batcher:
     """Puts prompts together into device batches.
 
-    A worker that is free takes at once what waits, the nearest deadline first; only while another batch runs
-    does a batch wait for company, up to ``max_wait_s``. Batches are no larger than what the device decodes in
-    ``max_batch_s``, for everybody in one waits for all of it. A prompt whose callers have left or whose
-    deadline has passed is dropped before it costs device time, and one that would wait too long is refused
-    when it comes. Lives on one event loop.
+    Workers are threads that take their next batch themselves, the nearest deadline first, the moment they are
+    free: a prompt waits for company only as long as the device is busy, and the device never for the event
+    loop. Batches are no larger than what the device decodes in ``max_batch_s``, for everybody in one waits
+    for all of it. A prompt whose callers have left or whose deadline has passed is dropped before it costs
+    device time, and one that would wait too long is refused when it comes.
+
+    All but the workers live on one event loop.
     """
 
     def __init__(
         self,
         max_batch: int,
         max_batch_s: float,
-        max_wait_s: float,
         max_queue_s: float,
         queue_limit: int,
         workers: int,
@@ -132,23 +133,24 @@ class Batcher:
     ) -> None:
         self._max_batch = max_batch
         self._max_batch_s = max_batch_s
-        self._max_wait_s = max_wait_s
         self._max_queue_s = max_queue_s
         self._queue_limit = queue_limit
-        self._workers = workers
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(workers, "device", _give_way)
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
-        self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first
-        self._batches: set[asyncio.Task[None]] = set()
-        self._n_running = 0  # batches on the device
+        self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first; changed only while _changing is held
+        self._changing = threading.Condition()
+        self._is_waking = False
+        self._is_closed = False
         self._query_s = 0.0  # what one query of a batch costs a worker, running mean
+        self._workers = [Thread(target=self._work, name=f"device-{n}", daemon=True) for n in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     @property
     def expected_wait_s(self) -> float:
         """How long a prompt that came now would wait for its turn, by what those before it cost."""
-        return len(self._queue) * self._query_s / self._workers
+        return len(self._queue) * self._query_s / len(self._workers)
 
     @property
     def pressure(self) -> float:
@@ -177,13 +179,16 @@ class Batcher:
             return await asyncio.shield(job.result)
         finally:
             job.callers -= 1
-            if not job.callers and prompt in self._queue and self._queue[prompt] is job:
-                self._forget(job, "abandoned")
+            if not job.callers:
+                self._abandon(job)
 
     async def close(self) -> None:
         """Wait for the batches that run and stop; queued prompts have no callers left by then."""
-        await asyncio.gather(*self._batches)
-        self._executor.shutdown()
+        with self._changing:
+            self._is_closed = True
+            self._changing.notify_all()
+        for worker in self._workers:
+            await asyncio.to_thread(worker.join)
 
     def _enqueue(self, prompt: Prompt, deadline: float) -> _Job:
         if len(self._queue) >= self._queue_limit or self.pressure >= 1:
@@ -191,36 +196,65 @@ class Batcher:
                 f"{len(self._queue)} searches wait already; try again in a moment", self.expected_wait_s
             )
         job = _Job(prompt, self._loop.create_future(), time.perf_counter(), deadline)
-        self._jobs[prompt] = self._queue[prompt] = job
-        self._metrics.queue_depth.set(len(self._queue))
-        # Not at once: searches that arrive in the same turn of the loop shall share a batch.
-        self._loop.call_soon(self._start_batches)
+        with self._changing:
+            self._jobs[prompt] = self._queue[prompt] = job
+            self._metrics.queue_depth.set(len(self._queue))
+        if not self._is_waking:
+            # Not at once: searches that arrive in the same turn of the loop shall share a batch.
+            self._is_waking = True
+            self._loop.call_soon(self._wake)
         return job
 
-    def _start_batches(self) -> None:
-        """Give work to the free workers."""
-        for job in [job for job in self._queue.values() if job.deadline <= self._loop.time()]:
-            self._forget(job, "expired")
-            job.result.set_exception(DeadlineError("the deadline passed while the search waited its turn"))
-        while self._queue and self._n_running < self._workers:
-            batch = self._next_batch()
-            wait_s = min(job.joined for job in batch) + self._max_wait_s - time.perf_counter()
-            if self._n_running and len(batch) < self._largest_batch and wait_s > 0:
-                self._loop.call_later(wait_s, self._start_batches)
-                return
+    def _wake(self) -> None:
+        """Tell the workers who have nothing to do that there is something."""
+        self._is_waking = False
+        with self._changing:
+            self._changing.notify_all()
+
+    def _abandon(self, job: _Job) -> None:
+        """Drop a job without callers, unless a worker has it."""
+        with self._changing:
+            if self._queue.get(job.prompt) is job:
+                del self._queue[job.prompt], self._jobs[job.prompt]
+                self._metrics.queue_depth.set(len(self._queue))
+                self._metrics.dropped.labels("abandoned").inc()
+
+    def _work(self) -> None:
+        """A worker thread: decode one batch after the other."""
+        _give_way()
+        while (batch := self._next_batch()) is not None:
+            for part in self._decode(batch):
+                self._loop.call_soon_threadsafe(self._hand_out, part)
+
+    def _next_batch(self) -> list[_Job] | None:
+        """Take jobs out of the queue, as soon as there are any; None at the end.
+
+        The job whose deadline is nearest comes first, of equal ones the oldest; then the next ones that fit.
+        """
+        with self._changing:
+            while True:
+                self._drop_expired()
+                if self._queue:
+                    break
+                if self._is_closed:
+                    return None
+                self._changing.wait()
+            by_deadline = sorted(self._queue.values(), key=lambda job: job.deadline)
+            first = by_deadline[0].prompt
+            batch = [job for job in by_deadline if job.prompt.fits(first)][: self._largest_batch]
             for job in batch:
                 del self._queue[job.prompt]
             self._metrics.queue_depth.set(len(self._queue))
-            self._n_running += 1
-            task = self._loop.create_task(self._run(batch))
-            self._batches.add(task)
-            task.add_done_callback(self._batches.discard)
+        return batch
 
-    def _next_batch(self) -> list[_Job]:
-        """The job whose deadline is nearest, and the next ones that fit it; of equal deadlines the oldest."""
-        by_deadline = sorted(self._queue.values(), key=lambda job: job.deadline)
-        first = by_deadline[0].prompt
-        return [job for job in by_deadline if job.prompt.fits(first)][: self._largest_batch]
+    def _drop_expired(self) -> None:
+        now = self._loop.time()
+        for job in [job for job in self._queue.values() if job.deadline <= now]:
+            del self._queue[job.prompt], self._jobs[job.prompt]  # who asks from now on has time
+            self._metrics.queue_depth.set(len(self._queue))
+            self._metrics.dropped.labels("expired").inc()
+            error = DeadlineError("the deadline passed while the search waited its turn")
+            self._loop.call_soon_threadsafe(self._hand_out, _Part([job], error, job.joined, 0.0))
 
     @property
     def _largest_batch(self) -> int:
@@ -228,36 +262,31 @@ class Batcher:
             return self._max_batch
         return max(1, min(self._max_batch, int(self._max_batch_s / self._query_s)))
 
-    async def _run(self, batch: list[_Job]) -> None:
-        """Decode a batch and hand out the results."""
-        decoded = await self._decode(batch)
-        # The device gets its next batch before the callers get theirs: what they do with it takes time.
-        self._n_running -= 1
-        self._start_batches()
-        for part in decoded:
-            self._hand_out(part)
-
-    async def _decode(self, batch: list[_Job]) -> list[_Part]:
-        """Run a batch in a worker thread; if it fails, in halves, until one prompt is to blame."""
+    def _decode(self, batch: list[_Job]) -> list[_Part]:
+        """Run a batch; if it fails, in halves, until one prompt is to blame."""
         self._metrics.batch_size.observe(len(batch))
         started = time.perf_counter()
         try:
-            beams = await self._loop.run_in_executor(self._executor, _search, [job.prompt for job in batch])
-        except Exception as error:  # whatever it is belongs to the callers, not to this task
+            beams = _search([job.prompt for job in batch])
+        except Exception as error:  # whatever it is belongs to the callers, not to this thread
             self._metrics.device_faults.inc()
             if len(batch) == 1:
                 return [_Part(batch, error, started, 0.0)]
             middle = len(batch) // 2
-            return await self._decode(batch[:middle]) + await self._decode(batch[middle:])
+            return self._decode(batch[:middle]) + self._decode(batch[middle:])
         decode_s = time.perf_counter() - started
         self._learn(decode_s / len(batch))
         self._metrics.stage("decode").observe(decode_s)
         return [_Part(batch, beams, started, decode_s)]
 
+    def _learn(self, query_s: float) -> None:
+        self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
+
     def _hand_out(self, part: _Part) -> None:
         """Give each caller who still waits its result."""
         for row, job in enumerate(part.jobs):
-            del self._jobs[job.prompt]
+            if self._jobs.get(job.prompt) is job:
+                del self._jobs[job.prompt]
             queue_s = part.started - job.joined
             self._metrics.stage("queue").observe(queue_s)
             if not job.callers:
@@ -266,15 +295,6 @@ class Batcher:
                 job.result.set_result(_decoded(part.result, row, queue_s, part.decode_s))
             else:
                 job.result.set_exception(part.result)
-
-    def _learn(self, query_s: float) -> None:
-        self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
-
-    def _forget(self, job: _Job, reason: str) -> None:
-        """Take a job that still waits out of the queue."""
-        del self._queue[job.prompt], self._jobs[job.prompt]
-        self._metrics.queue_depth.set(len(self._queue))
-        self._metrics.dropped.labels(reason).inc()
 
 
 def _decoded(beams: Beams, row: int, queue_s: float, decode_s: float) -> Decoded:

@@ -93,9 +93,6 @@ class ServiceSettings(BaseSettings):
     max_batch: int = Field(32, ge=1)
     """Queries in one device batch at most."""
 
-    max_wait_ms: float = Field(2.0, ge=0)
-    """How long a query waits for company while another batch runs; with the device idle it never waits."""
-
     max_batch_ms: float = Field(50.0, gt=0)
     """How long a device batch may take, by what queries cost so far; a slow device gets smaller batches."""
 
