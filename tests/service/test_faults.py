@@ -23,14 +23,21 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def device_held(running: Any) -> Iterator[None]:
-    """Keep the only worker busy: what comes now waits."""
+    """Keep the only worker busy with its next batch: what comes then waits."""
     release = threading.Event()
-    executor = running.service.retriever._batcher._executor
-    executor.submit(release.wait)
+    engine = running.service.variants["sft"].engine
+    search = engine.search
+
+    def held(*arguments: Any) -> Any:
+        release.wait()
+        return search(*arguments)
+
+    engine.search = held
     try:
         yield
     finally:
         release.set()
+        del engine.search
 
 
 @contextmanager
