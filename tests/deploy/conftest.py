@@ -65,10 +65,11 @@ def dashboard() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def options_of() -> Callable[[str], set[str]]:
-    """Give the options that ``radsearch NAME`` takes."""
+    """Give the options that ``radsearch NAME`` takes, of a group those of all its commands."""
 
     def options(name: str) -> set[str]:
         command = get_command(build([name])).commands[name]
-        return {option for parameter in command.params for option in parameter.opts}
+        commands = [command, *getattr(command, "commands", {}).values()]
+        return {option for each in commands for parameter in each.params for option in parameter.opts}
 
     return options

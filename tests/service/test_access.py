@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -229,13 +229,42 @@ def test_the_command_line_makes_and_revokes(tmp_path: Path) -> None:
     assert KeySet.parse(Path(file).read_text()).find(key) is None
 
 
-def serve(bundles: Path, tmp_path: Path, **environment: str) -> "subprocess.Popen[str]":
-    """``radsearch serve`` at its most talkative."""
-    program = [sys.executable, "-m", "radsearch", "serve", "--json", "--port", "0", "--log-level", "debug"]
-    program += ["--bundle", str(bundles / "sft"), "--event-log", str(tmp_path / "events")]
-    return subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    )
+class Served:
+    """``radsearch serve`` in a process of its own, at its most talkative.
+
+    Attributes:
+        url: where it listens.
+        written: on stdout and stderr; all of it is there once the process has ended.
+    """
+
+    def __init__(self, bundles: Path, tmp_path: Path, **environment: str) -> None:
+        program = [
+            sys.executable,
+            "-m",
+            "radsearch",
+            "serve",
+            "--json",
+            "--port",
+            "0",
+            "--log-level",
+            "debug",
+        ]
+        program += ["--bundle", str(bundles / "sft"), "--event-log", str(tmp_path / "events")]
+        self._process = subprocess.Popen(
+            program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        )
+        self.written = ""
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        announced = self._process.stdout.readline()
+        assert announced, self._process.communicate()
+        self.url: str = json.loads(announced)["url"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self.written = "".join(self._process.communicate(timeout=60))
 
 
 def test_logs_hold_no_secret(bundles: Path, tmp_path: Path) -> None:
@@ -244,13 +273,13 @@ def test_logs_hold_no_secret(bundles: Path, tmp_path: Path) -> None:
     key = add_key(file, Scope.SEARCH, "shop")
     valkey = ValkeyServer()
     valkey.start()
-    redis.Redis.from_url(valkey.connection_url).config_set("requirepass", "hunter2")
+    with redis.Redis.from_url(valkey.connection_url) as told:
+        told.config_set("requirepass", "hunter2")
     url = valkey.connection_url.replace("redis://", "redis://:hunter2@")
-    process = serve(bundles, tmp_path, RADSEARCH_KEYS=str(file), REDIS_URL=url)
-    assert process.stdout is not None
-    announced = process.stdout.readline()
-    assert announced, process.communicate()
-    with httpx.Client(base_url=json.loads(announced)["url"], timeout=30) as client:
+    with (
+        Served(bundles, tmp_path, RADSEARCH_KEYS=str(file), REDIS_URL=url) as served,
+        httpx.Client(base_url=served.url, timeout=30) as client,
+    ):
         client.cookies.set("radsearch_id", "cookie-of-ada")
         for sent in (key, key[:-1], f"{key}x"):
             for path in ("/v1/search", "/v1/nothing", f"/v1/{sent}", f"/v1/search?key={sent}"):
@@ -258,20 +287,14 @@ def test_logs_hold_no_secret(bundles: Path, tmp_path: Path) -> None:
         client.post("/v1/search", content=b"{", headers=bearer(key))
         valkey.stop()
         answer = client.post("/v1/search", json={"query": "secret wish two"}, headers=bearer(key))
-    assert answer.status_code == 200
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert '"request"' in err
+        assert answer.status_code == 200
+    assert '"request"' in served.written
     for secret in (key[:-1], digest(key), "hunter2", "cookie-of-ada", "secret wish", "Bearer"):
-        assert secret not in out + err
+        assert secret not in served.written
 
 
 def test_the_password_of_a_redis_that_is_away_is_not_told(bundles: Path, tmp_path: Path) -> None:
-    process = serve(bundles, tmp_path, REDIS_URL="redis://shop:hunter2@127.0.0.1:1/0")
-    assert process.stdout is not None
-    announced = process.stdout.readline()
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert announced
-    assert "redis is away" in err
-    assert "hunter2" not in out + err
+    with Served(bundles, tmp_path, REDIS_URL="redis://shop:hunter2@127.0.0.1:1/0") as served:
+        pass
+    assert "redis is away" in served.written
+    assert "hunter2" not in served.written
