@@ -220,11 +220,19 @@ class Batcher:
                 self._metrics.dropped.labels("abandoned").inc()
 
     def _work(self) -> None:
-        """A worker thread: decode one batch after the other."""
+        """A worker thread."""
         _give_way()
-        while (batch := self._next_batch()) is not None:
-            for part in self._decode(batch):
-                self._loop.call_soon_threadsafe(self._hand_out, part)
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """Decode the next batch, if another one comes; nothing of it is held while the next one is awaited."""
+        batch = self._next_batch()
+        if batch is None:
+            return False
+        for part in self._decode(batch):
+            self._loop.call_soon_threadsafe(self._hand_out, part)
+        return True
 
     def _next_batch(self) -> list[_Job] | None:
         """Take jobs out of the queue, as soon as there are any; None at the end.

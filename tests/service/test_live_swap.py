@@ -252,7 +252,7 @@ def test_an_epoch_answers_before_redis_has_it(
     live: Any, catalogues: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "SETTLE_S", 0.0)
-    store = live.service.retriever._store
+    store = live.service.retriever._store._store
     may_write = threading.Event()
     write = store._redis.write
 
