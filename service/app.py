@@ -28,6 +28,7 @@ from service.retriever import Retriever
 from service.settings import ServiceSettings
 from service.state import Service
 from service.store import ItemStore
+from service.tracing import Tracing
 from service.variants import load_variants
 
 logger = logging.getLogger(__name__)
@@ -43,14 +44,16 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     """
     metrics = Metrics()
     readiness = Readiness()
+    tracing = Tracing(settings.otlp_endpoint)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with start(settings, metrics) as service:
+        async with start(settings, metrics, tracing) as service:
             app.state.service = service
             readiness.open()
             metrics.processes.set(1)
-            epochs = {name: service.catalogue.snapshot(name).epoch.id for name in service.variants}
+            snapshots = service.catalogue.offer.snapshots
+            epochs = {name: snapshot.epoch.id for name, snapshot in snapshots.items()}
             logger.info("ready", extra={"epochs": epochs})
             yield
             readiness.drain()
@@ -65,6 +68,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         docs_url=None,  # FastAPI's page loads its scripts from a CDN; ours is in site
         redoc_url=None,
         openapi_url=None,
+        telemetry=tracing.of_requests,
     )
     app.state.metrics = metrics
     app.state.readiness = readiness
@@ -80,13 +84,14 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Service]:
+async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -> AsyncIterator[Service]:
     """Load and start all parts of the service, and stop them in the opposite order.
 
     Raises:
         RadsearchError: if a bundle, the features file, the keys file, Redis or the event log cannot be used.
     """
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
         keys = KeyRing(settings.keys, metrics)
         keys.start()
         stack.push_async_callback(keys.close)
@@ -112,17 +117,17 @@ async def start(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[Se
             queue_limit=settings.queue_limit,
             workers=settings.workers,
             metrics=metrics,
+            tracing=tracing,
         )
         stack.push_async_callback(batcher.close)
-        limits = Limits.of(settings, variants, catalogue)
+        limits = Limits.of(settings, catalogue)
         recent = RecentItems(store, settings.item_cache)
         shared = store if settings.redis_url is not None else None  # an embedded server has one replica
         cache = ResultCache(settings.result_cache, settings.result_ttl_s, shared, metrics)
         retriever = Retriever(
-            variants, catalogue, experiments, batcher, recent, cache, events, limits, metrics
+            catalogue, experiments, batcher, recent, cache, events, limits, metrics, tracing
         )
         yield Service(
-            variants=variants,
             catalogue=catalogue,
             experiments=experiments,
             retriever=retriever,

@@ -5,11 +5,12 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import SpanContext
 
 from service.engine import Beams, Engine
 from service.filters import FilterMask
@@ -17,9 +18,10 @@ from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
 from service.searches import LENGTH_BUCKET, BoundTrie
 from service.tokenizer import Query
+from service.tracing import Tracing, current_span
 from sid import Ranking
 
-NICE = 10  # of the threads that decode on a CPU
+NICE = 3  # of the threads that decode on a CPU; more, and one that holds the interpreter's lock may starve
 LATEST = 0.2  # weight of the newest batch in the running mean of what a query costs
 
 
@@ -68,8 +70,10 @@ class Decoded:
         query_vector: float32 [vector_dim].
         query_embedding: float32 [embedding_dim].
         rankings: per level what was kept and what was pruned, where asked for.
+        started: when its batch did, by time.perf_counter.
         queue_s: seconds from joining the queue to the start of its batch.
         decode_s: seconds its batch took.
+        batch: span of its batch, where it is traced.
     """
 
     sids: NDArray[np.int32]
@@ -78,8 +82,10 @@ class Decoded:
     query_vector: NDArray[np.float32]
     query_embedding: NDArray[np.float32]
     rankings: tuple[Ranking, ...]
+    started: float
     queue_s: float
     decode_s: float
+    batch: SpanContext | None
 
 
 @dataclass(eq=False)
@@ -91,6 +97,7 @@ class _Job:
     joined: float  # by time.perf_counter; the event loop's clock may count whole milliseconds
     deadline: float
     callers: int = 0
+    spans: list[SpanContext] = field(default_factory=list)  # of those callers who are traced
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,14 @@ class _Part:
         result: theirs, or what one prompt alone came to.
         started: by time.perf_counter.
         decode_s: how long it took, in seconds.
+        span: of the batch, where it is traced.
     """
 
     jobs: list[_Job]
     result: Beams | Exception
     started: float
     decode_s: float
+    span: SpanContext | None = None
 
 
 class Batcher:
@@ -130,12 +139,14 @@ class Batcher:
         queue_limit: int,
         workers: int,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._max_batch = max_batch
         self._max_batch_s = max_batch_s
         self._max_queue_s = max_queue_s
         self._queue_limit = queue_limit
         self._metrics = metrics
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first; changed only while _changing is held
@@ -175,6 +186,8 @@ class Batcher:
             self._metrics.coalesced.inc()
         job.deadline = max(job.deadline, deadline)
         job.callers += 1
+        if (span := current_span()) is not None:
+            job.spans.append(span)
         try:
             return await asyncio.shield(job.result)
         finally:
@@ -278,6 +291,7 @@ class Batcher:
             beams = _search([job.prompt for job in batch])
         except Exception as error:  # whatever it is belongs to the callers, not to this thread
             self._metrics.device_faults.inc()
+            self._trace(batch, started, error)
             if len(batch) == 1:
                 return [_Part(batch, error, started, 0.0)]
             middle = len(batch) // 2
@@ -285,7 +299,10 @@ class Batcher:
         decode_s = time.perf_counter() - started
         self._learn(decode_s / len(batch))
         self._metrics.stage("decode").observe(decode_s)
-        return [_Part(batch, beams, started, decode_s)]
+        return [_Part(batch, beams, started, decode_s, self._trace(batch, started))]
+
+    def _trace(self, batch: list[_Job], started: float, error: Exception | None = None) -> SpanContext | None:
+        return self._tracing.batch([span for job in batch for span in job.spans], len(batch), started, error)
 
     def _learn(self, query_s: float) -> None:
         self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
@@ -300,12 +317,12 @@ class Batcher:
             if not job.callers:
                 continue
             if isinstance(part.result, Beams):
-                job.result.set_result(_decoded(part.result, row, queue_s, part.decode_s))
+                job.result.set_result(_decoded(part, part.result, row, queue_s))
             else:
                 job.result.set_exception(part.result)
 
 
-def _decoded(beams: Beams, row: int, queue_s: float, decode_s: float) -> Decoded:
+def _decoded(part: _Part, beams: Beams, row: int, queue_s: float) -> Decoded:
     """The beams of one prompt of a batch."""
     return Decoded(
         sids=beams.sids[row],
@@ -314,8 +331,10 @@ def _decoded(beams: Beams, row: int, queue_s: float, decode_s: float) -> Decoded
         query_vector=beams.query_vectors[row],
         query_embedding=beams.query_embeddings[row],
         rankings=tuple(Ranking(level.nodes[row], level.log_probs[row]) for level in beams.rankings),
+        started=part.started,
         queue_s=queue_s,
-        decode_s=decode_s,
+        decode_s=part.decode_s,
+        batch=part.span,
     )
 
 

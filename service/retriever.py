@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -32,6 +32,7 @@ from service.schemas import (
 )
 from service.snapshot import Snapshot
 from service.tokenizer import Query
+from service.tracing import Stage, Tracing
 from service.variants import Variant
 from sid import explain
 
@@ -41,7 +42,6 @@ class Retriever:
 
     def __init__(
         self,
-        variants: Mapping[str, Variant],
         catalogue: LiveCatalogue,
         experiments: Experiments,
         batcher: Batcher,
@@ -50,8 +50,8 @@ class Retriever:
         events: EventLog,
         limits: Limits,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
-        self._variants = variants
         self._catalogue = catalogue
         self._experiments = experiments
         self._batcher = batcher
@@ -60,6 +60,7 @@ class Retriever:
         self._events = events
         self._limits = limits
         self._metrics = metrics
+        self._tracing = tracing
 
     async def search(self, request: SearchRequest, caller: Caller, request_id: str) -> SearchResponse:
         """Answer one text query with items, best first.
@@ -73,35 +74,38 @@ class Retriever:
             ProblemError: if the request asks for what cannot be given, comes at a bad time or takes too long.
         """
         assignment = await self._experiments.assign(caller)
+        # The one that this search lives in; nothing is awaited in between, so the variant is still there.
+        snapshot = self._catalogue.snapshot(assignment.variant)
         timeout_s = (request.timeout_ms or self._limits.timeout_ms) / 1000
         outcome = "error"
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await self._answer(request, assignment, request_id, timeout_s)
-            outcome = "degraded" if answer.degraded else "ok"
-        except TimeoutError as error:
-            outcome = DeadlineError.kind
-            raise DeadlineError(
-                f"no answer within {1000 * timeout_s:.0f} ms; allow more or try again"
-            ) from error
-        except ProblemError as error:
-            outcome = error.kind
-            raise
-        except asyncio.CancelledError:
-            outcome = "client-gone"
-            raise
-        finally:
-            self._metrics.searches.labels(assignment.variant, outcome).inc()
+        with self._tracing.search(request_id, assignment.variant) as span:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answer = await self._answer(request, snapshot, request_id, timeout_s)
+                outcome = "degraded" if answer.degraded else "ok"
+            except TimeoutError as error:
+                outcome = DeadlineError.kind
+                raise DeadlineError(
+                    f"no answer within {1000 * timeout_s:.0f} ms; allow more or try again"
+                ) from error
+            except ProblemError as error:
+                outcome = error.kind
+                raise
+            except asyncio.CancelledError:
+                outcome = "client-gone"
+                raise
+            finally:
+                self._metrics.searches.labels(assignment.variant, outcome).inc()
+                span.set_attribute("radsearch.outcome", outcome)
         self._expose(request, caller, assignment, answer)
         return answer
 
     async def _answer(
-        self, request: SearchRequest, assignment: Assignment, request_id: str, timeout_s: float
+        self, request: SearchRequest, snapshot: Snapshot, request_id: str, timeout_s: float
     ) -> SearchResponse:
         deadline = asyncio.get_running_loop().time() + timeout_s
         clock = _Clock()
-        variant = self._variants[assignment.variant]
-        snapshot = self._catalogue.snapshot(variant.name)  # the one that this search lives in
+        variant = snapshot.variant
         query = variant.bundle.tokenizer.encode(request.query)
         if query is None:
             raise InvalidRequestError("/query", "has no visible character")
@@ -115,6 +119,7 @@ class Retriever:
         clock.stop("total")
         for stage, seconds in clock.stages.items():
             self._metrics.stage(stage).observe(seconds)
+        self._tracing.stages(clock.spans())
         self._metrics.fill.observe(len(result.items) / k)
         return SearchResponse(
             request_id=request_id,
@@ -278,6 +283,16 @@ class _Clock:
     def stop(self, stage: str) -> None:
         """End a stage; the total is from the beginning."""
         self.stages[stage] = time.perf_counter() - (self._began if stage == "total" else self._started)
+
+    def spans(self) -> Iterator[Stage]:
+        """The stages apart from the total, for a trace."""
+        yield Stage("tokenize", self._began, self.stages["tokenize"])
+        if self.decoded is not None:
+            queue_s, started = self.decoded.queue_s, self.decoded.started
+            yield Stage("queue", started - queue_s, queue_s)
+            yield Stage("decode", started, self.decoded.decode_s, self.decoded.batch)
+        if "items" in self.stages:
+            yield Stage("items", self._started, self.stages["items"])
 
     def timings(self) -> Timings:
         """All stages in milliseconds; 0 for those that were not needed."""

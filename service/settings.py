@@ -170,6 +170,13 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(0.0, ge=0)
     """How long SIGTERM keeps serving with readiness off, so that load balancers notice."""
 
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        validation_alias=AliasChoices("RADSEARCH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Collector of OpenTelemetry that takes OTLP over HTTP; nothing is traced where there is none."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log record that is written."""
 

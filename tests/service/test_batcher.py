@@ -13,6 +13,7 @@ from service.filters import FilterMask
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
 from service.tokenizer import Query
+from service.tracing import Tracing
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ async def batching(**limits: Any) -> AsyncIterator[tuple[Batcher, Recorder, Metr
         "queue_limit": 100,
         "workers": 1,
     }
-    batcher = Batcher(**(defaults | limits), metrics=metrics)
+    batcher = Batcher(**(defaults | limits), metrics=metrics, tracing=Tracing(None))
     recorder = Recorder()
     try:
         yield batcher, recorder, metrics
