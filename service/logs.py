@@ -1,10 +1,12 @@
-"""JSON logs, one object per line, with the id of the request they belong to."""
+"""JSON logs, one object per line, with the ids of the request and of the trace that they belong to."""
 
 import json
 import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+
+from opentelemetry.trace import format_trace_id, get_current_span
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that the current task serves."""
@@ -26,6 +28,9 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) is not None:
             line["request_id"] = current
+        span = get_current_span().get_span_context()  # has ended where the answer is out
+        if span.is_valid:
+            line["trace_id"] = format_trace_id(span.trace_id)
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -24,6 +24,12 @@ from service.readiness import Readiness
 CLIENT_CLOSED_REQUEST = 499  # nginx's number; nobody receives it, it stands in log and metrics
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds, logged at debug
+TOLD = (
+    "variants",
+    "degraded",
+    "problem",
+    "key",
+)  # of a request's state, in its log line; no text of shoppers
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -88,11 +94,9 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", None) or "other"
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(route, method, status).inc()
-        logger.log(
-            logging.DEBUG if route in QUIET else logging.INFO,
-            "request",
-            extra={"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 2)},
-        )
+        line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 2)}
+        line |= {name: scope["state"][name] for name in TOLD if name in scope["state"]}
+        logger.log(logging.DEBUG if route in QUIET else logging.INFO, "request", extra=line)
 
 
 class BodyLimit:

@@ -134,6 +134,7 @@ def install(app: FastAPI) -> None:
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 — starlette's handlers are typed no finer
+    request.state.problem = error.kind
     return respond(error_document(error, request.state.request_id), error.headers)
 
 

@@ -1,6 +1,7 @@
 """The endpoints of the API: parse, ask, answer."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -26,7 +27,6 @@ from service.schemas import (
 )
 from service.snapshot import Snapshot
 from service.state import Service
-from service.variants import Variant
 
 
 # Dependencies are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
@@ -98,6 +98,7 @@ async def search(
     service.rate_limit.spend(RateCaller.of(request), 1)
     caller = Caller(body.user_id, anonymous_id(request, response, is_needed=body.user_id is None))
     answer = await while_connected(request, service.retriever.search(body, caller, request_id))
+    _note(request, [answer])
     return _written(answer, response)
 
 
@@ -117,6 +118,7 @@ async def search_batch(
     somebody_unknown = any(search.user_id is None for search in body.searches)
     browser = anonymous_id(request, response, is_needed=somebody_unknown)
     results = await while_connected(request, _search_each(service, body.searches, browser, request_id))
+    _note(request, [result for result in results if isinstance(result, SearchResponse)])
     return _written(BatchResponse(request_id=request_id, results=results), response)
 
 
@@ -147,9 +149,7 @@ async def add_event(
 async def models(service: ServiceDep) -> ModelsResponse:
     """Tell what is served."""
     return ModelsResponse(
-        models=[
-            _describe(variant, service.catalogue.snapshot(name)) for name, variant in service.variants.items()
-        ],
+        models=[_describe(snapshot) for snapshot in service.catalogue.offer.snapshots.values()],
         examples=list(service.examples),
     )
 
@@ -157,7 +157,14 @@ async def models(service: ServiceDep) -> ModelsResponse:
 @router.get("/experiments", tags=["service"])
 async def experiments(service: ServiceDep) -> ExperimentsResponse:
     """Tell how variants are assigned."""
-    return ExperimentsResponse(variants=list(service.variants), features=service.experiments.features)
+    variants = list(service.catalogue.offer.snapshots)
+    return ExperimentsResponse(variants=variants, features=service.experiments.features)
+
+
+def _note(request: Request, answers: Sequence[SearchResponse]) -> None:
+    """Keep for the request's log line what its answers were made by."""
+    request.state.variants = sorted({answer.variant for answer in answers})
+    request.state.degraded = sorted({reason for answer in answers for reason in answer.degraded})
 
 
 def _written(answer: SearchResponse | BatchResponse, response: Response) -> Response:
@@ -186,8 +193,9 @@ async def _answer_or_problem(
         return error_document(error, request_id)
 
 
-def _describe(variant: Variant, snapshot: Snapshot) -> Model:
-    manifest, epoch = variant.bundle.manifest, snapshot.epoch
+def _describe(snapshot: Snapshot) -> Model:
+    variant, epoch = snapshot.variant, snapshot.epoch
+    manifest = variant.bundle.manifest
     return Model(
         variant=variant.name,
         model=manifest.name,

@@ -4,11 +4,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.keys import Scope, add_key
 from service.logs import JsonFormatter
 
 T = TypeVar("T")
@@ -47,6 +49,37 @@ def test_a_request_is_one_line_with_its_id(running: Any, log_lines: io.StringIO)
     assert line["ms"] > 0
     assert "secret" not in log_lines.getvalue()
     assert "ada" not in log_lines.getvalue()
+
+
+def test_the_line_tells_what_answered_and_for_whom(
+    start_service: Any, log_lines: io.StringIO, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.toml", Scope.SEARCH, "shop-backend")
+    searches = [{"query": "a secret wish"}, {"query": "red", "k": 2}]
+    with start_service(keys=tmp_path / "keys.toml") as running:
+        running.client.headers["Authorization"] = f"Bearer {key}"
+        running.client.post("/v1/search/batch", json={"searches": searches})
+        running.client.post("/v1/search", json={"query": "another wish", "filters": {"colour": 1}})
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    answered, refused = (line for line in lines if line["message"] == "request")
+    assert (answered["variants"], answered["degraded"]) == (["sft"], [])
+    assert (refused["status"], refused["problem"]) == (422, "invalid-request")
+    assert answered["key"] == refused["key"] == "shop-backend"
+    assert "wish" not in log_lines.getvalue()
+    assert key not in log_lines.getvalue()
+
+
+def test_the_lines_of_a_traced_request_name_the_trace(
+    start_service: Any, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    caller = {"traceparent": f"00-{trace_id}-{span_id}-01"}
+    with start_service(otlp_endpoint="http://127.0.0.1:9") as running:
+        running.client.post("/v1/search", json={"query": "red"}, headers=caller)
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    (line,) = (line for line in lines if line["message"] == "request")
+    assert line["trace_id"] == trace_id
 
 
 def test_probes_do_not_fill_the_log(running: Any, log_lines: io.StringIO) -> None:
