@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,20 +78,20 @@ async def measure_delists(model: Path, scratch: Path, n_items: int) -> dict[str,
     path = write_large_catalogue(model, scratch / "large", n_items, SEED)
     variants = load_variants(_settings(path, scratch))
     store = ItemStore.connect(None, "bench", 1_000, 3_600, Metrics())
-    catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, 16)
+    catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, 16, Metrics())
     delist, undelist, first_filter = [], [], []
     for number in range(REPEATS):
         item_id = f"item-{number * (n_items // REPEATS)}"
-        for change, seconds in ((catalogue.delist, delist), (catalogue.undelist, undelist)):
+        for delisted, seconds in (([item_id], delist), ([], undelist)):
             started = time.perf_counter()
-            await change([item_id])
+            await catalogue.change(methodcaller("relisted", delisted))
             seconds.append(time.perf_counter() - started)
             filters = catalogue.snapshot(VARIANT).filters
             started = time.perf_counter()
             await filters.mask(IN_STOCK)
             first_filter.append(time.perf_counter() - started)
             row = catalogue.snapshot(VARIANT).epoch.catalogue.rows_of([item_id])[item_id]
-            assert (filters.listed is None or filters.listed[row]) == (change == catalogue.undelist)
+            assert (filters.listed is None or filters.listed[row]) == (not delisted)
     await store.close()
     return {
         "items": n_items,
@@ -113,7 +114,7 @@ async def measure_upserts(model: Path, scratch: Path, n_items: int) -> dict[str,
                 "attributes": {"price": 1.0, "in_stock": True},
             }
             started = time.perf_counter()
-            await service.catalogue.upsert([item])  # type: ignore[list-item]
+            await service.catalogue.change(methodcaller("upserted", [item]))
             answer = await _search(service, title)
             seconds.append(time.perf_counter() - started)
             assert service.catalogue.snapshot(VARIANT).epoch.id == answer.epoch
@@ -132,7 +133,7 @@ async def measure_swaps(model: Path, scratch: Path, n_searches: int, n_swaps: in
     async with _serving(paths[0], scratch) as service:
         quiet: dict[str, list[SearchResponse]] = {}
         for path in [*paths, *paths]:  # twice, so that what is made once is there before memory is measured
-            await service.catalogue.load(VARIANT, path)
+            await service.catalogue.change(methodcaller("loaded", VARIANT, path))
             answers = [await _search(service, query) for query in queries]
             quiet[answers[0].epoch] = answers
         before = _settled_bytes()
@@ -153,7 +154,8 @@ async def measure_swaps(model: Path, scratch: Path, n_searches: int, n_swaps: in
                 while len(checks) < (number + 1) * n_searches // (n_swaps + 1):
                     await asyncio.sleep(0.001)
                 started = time.perf_counter()
-                await service.catalogue.load(VARIANT, paths[number % CATALOGUES])
+                path = paths[number % CATALOGUES]
+                await service.catalogue.change(methodcaller("loaded", VARIANT, path))
                 swap_seconds.append(time.perf_counter() - started)
 
         await asyncio.gather(swapper(), *(client() for _ in range(CLIENTS)))

@@ -52,9 +52,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             app.state.service = service
             readiness.open()
             metrics.processes.set(1)
-            snapshots = service.catalogue.offer.snapshots
-            epochs = {name: snapshot.epoch.id for name, snapshot in snapshots.items()}
-            logger.info("ready", extra={"epochs": epochs})
+            logger.info("ready", extra={"epochs": service.catalogue.offer.epoch_ids})
             yield
             readiness.drain()
         logger.info("stopped")
@@ -108,7 +106,7 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
             metrics=metrics,
         )
         stack.push_async_callback(store.close)
-        catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, settings.filter_cache)
+        catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, settings.filter_cache, metrics)
         await store.start(catalogue.epochs)
         batcher = Batcher(
             max_batch=settings.max_batch,

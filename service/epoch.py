@@ -105,34 +105,40 @@ class Epoch:
             prior=map_array(bundle / PRIOR, n_items),
         )
 
-    def upserted(self, items: NewItems) -> "Epoch":
+    def upserted(self, *batches: NewItems) -> "Epoch":
         """The epoch with some items more; one that was here before keeps its row, and has a newer one.
 
         What is stored by item gets longer at its end, so that neither rows nor memory of this epoch change.
-        The new rows have no popularity of their own, but for items that were here before.
+        The new rows have no popularity of their own, but for items that were here before. Several batches
+        at once lead to the same epoch as one after the other, sooner.
 
         Args:
-            items: different ones; their embeddings, SIDs and texts come from the bundle of this epoch.
+            batches: different items each; their embeddings, SIDs and texts come from the bundle of this
+                epoch.
         """
-        before = self.catalogue.rows_of(items.rows.column("item_id").to_pylist())
-        at = [
-            (place, before[item_id])
-            for place, item_id in enumerate(items.rows.column("item_id").to_pylist())
-            if item_id in before
-        ]
-        places, replaced = np.array(at, dtype=np.int64).reshape(-1, 2).T
-        prior = np.zeros(len(items.rows), dtype=np.float32)
-        prior[places] = self.prior[replaced]
-        codes = np.concatenate([self.table.codes[self.table.leaf_of_item()], items.codes])
-        table = SidTable.from_item_codes(codes, self.table.codebook_sizes)
+        added = pa.concat_tables([items.rows for items in batches])
+        row_of = self.catalogue.rows_of(set(added.column("item_id").to_pylist()))
+        epoch_id, lexical, prior = self.id, self.lexical, self.prior
+        for items in batches:
+            item_ids = items.rows.column("item_id").to_pylist()
+            at = [(place, row_of[item_id]) for place, item_id in enumerate(item_ids) if item_id in row_of]
+            places, replaced = np.array(at, dtype=np.int64).reshape(-1, 2).T
+            own = np.zeros(len(item_ids), dtype=np.float32)
+            own[places] = prior[replaced]
+            row_of |= {item_id: len(prior) + place for place, item_id in enumerate(item_ids)}
+            epoch_id = _short_hash(epoch_id, *map(repr, items.rows.to_pylist()))
+            lexical = lexical.append(items.texts, replaced)
+            prior = extended(prior, own)
+        codes = [self.table.codes[self.table.leaf_of_item()], *(items.codes for items in batches)]
+        table = SidTable.from_item_codes(np.concatenate(codes), self.table.codebook_sizes)
         return Epoch(
-            id=_short_hash(self.id, *map(repr, items.rows.to_pylist())),
+            id=epoch_id,
             table=table,
             trie=Trie.from_table(table),
-            catalogue=self.catalogue.extended(items.rows),
-            lexical=self.lexical.append(items.texts, replaced),
-            embeddings=extended(self.embeddings, items.embeddings),
-            prior=extended(self.prior, prior),
+            catalogue=self.catalogue.extended(added),
+            lexical=lexical,
+            embeddings=extended(self.embeddings, np.concatenate([items.embeddings for items in batches])),
+            prior=prior,
         )
 
 

@@ -9,7 +9,6 @@ from service.live import LiveCatalogue
 from service.problems import InvalidRequestError
 from service.schemas import BatchRequest, Condition, SearchRequest
 from service.settings import ServiceSettings
-from service.variants import Variant
 
 # One character at least that is no blank, control or format character, and no accent without a letter. Said
 # in the dialect that Python, JavaScript and JSON Schema share.
@@ -25,8 +24,7 @@ class Limits:
 
     Attributes:
         max_query_chars, max_k, default_k, max_searches, timeout_ms, max_timeout_ms: as in the settings.
-        max_beam_width: widest search that every variant has.
-        catalogue: knows the attributes that filters may name.
+        catalogue: knows the attributes that filters may name, and how wide every variant can search.
     """
 
     max_query_chars: int
@@ -35,13 +33,10 @@ class Limits:
     max_searches: int
     timeout_ms: int
     max_timeout_ms: int
-    max_beam_width: int
     catalogue: LiveCatalogue
 
     @classmethod
-    def of(
-        cls, settings: ServiceSettings, variants: Mapping[str, Variant], catalogue: LiveCatalogue
-    ) -> "Limits":
+    def of(cls, settings: ServiceSettings, catalogue: LiveCatalogue) -> "Limits":
         """Gather the limits of a service."""
         return cls(
             max_query_chars=settings.max_query_chars,
@@ -50,7 +45,6 @@ class Limits:
             max_searches=settings.max_searches,
             timeout_ms=settings.timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
-            max_beam_width=min(variant.engine.beam_widths[-1] for variant in variants.values()),
             catalogue=catalogue,
         )
 
@@ -58,6 +52,11 @@ class Limits:
     def columns(self) -> Mapping[str, type[Column]]:
         """Attributes that every variant can filter, by name."""
         return self.catalogue.columns
+
+    @property
+    def max_beam_width(self) -> int:
+        """Widest search that every variant has."""
+        return self.catalogue.offer.beam_width
 
     def check_search(self, request: SearchRequest, pointer: str = "") -> None:
         """Refuse a search that cannot be answered or asks for too much.

@@ -1,6 +1,7 @@
 """What Prometheus is told; every label takes values from a bounded set."""
 
 import os
+from hashlib import blake2b
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -33,7 +34,8 @@ class Metrics:
         device_faults: batches that failed; each is run again in halves until one prompt is to blame.
         shrunk: searches whose beam was made narrower to spare the device.
         cache: searches by where their result was kept: memory, redis, or miss.
-        fill: items returned per item asked for.
+        fill: items returned per item asked for, by variant.
+        search_seconds: time of answered searches, by variant.
         redis_faults: what Redis failed to do.
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
         event_log_faults: events that could not be written.
@@ -89,7 +91,28 @@ class Metrics:
             "radsearch_cache", "Searches by where their result was kept.", ["outcome"], registry=registry
         )
         self.fill = Histogram(
-            "radsearch_fill_ratio", "Items returned per item asked for.", buckets=TENTHS, registry=registry
+            "radsearch_fill_ratio",
+            "Items returned per item asked for.",
+            ["variant"],
+            buckets=TENTHS,
+            registry=registry,
+        )
+        self.search_seconds = Histogram(
+            "radsearch_search_seconds",
+            "Time of answered searches by variant.",
+            ["variant"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._items = Gauge(
+            "radsearch_items", "Items on offer.", ["variant"], registry=registry, multiprocess_mode="livemin"
+        )
+        self._epoch = Gauge(
+            "radsearch_epoch",
+            "Number made of the epoch's id.",
+            ["variant"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.redis_faults = Counter("radsearch_redis_faults", "Failed Redis reads.", registry=registry)
         self.redis_up = Gauge(
@@ -122,6 +145,19 @@ class Metrics:
     def stage(self, name: str) -> Histogram:
         """Histogram of one of ``STAGES``, in seconds."""
         return self._stages.labels(name)
+
+    def offer(self, variant: str, epoch: str, n_items: int) -> None:
+        """Tell what a variant searches from now on.
+
+        Ids of epochs would make a series each; the number made of one lets replicas be compared.
+        """
+        self._items.labels(variant).set(n_items)
+        self._epoch.labels(variant).set(int.from_bytes(blake2b(epoch.encode(), digest_size=6).digest()))
+
+    def withdraw(self, variant: str) -> None:
+        """Tell that a variant is not served any more."""
+        self._items.labels(variant).set(0)
+        self._epoch.labels(variant).set(0)
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -36,6 +37,8 @@ from service.tracing import Stage, Tracing
 from service.variants import Variant
 from sid import explain
 
+RECENT_SEARCHES = 1_000  # of a variant, over which its mean fill is told
+
 
 class Retriever:
     """Answers searches; made once, used by all requests."""
@@ -61,6 +64,7 @@ class Retriever:
         self._limits = limits
         self._metrics = metrics
         self._tracing = tracing
+        self._recent_fills: dict[str, deque[float]] = {}
 
     async def search(self, request: SearchRequest, caller: Caller, request_id: str) -> SearchResponse:
         """Answer one text query with items, best first.
@@ -120,7 +124,8 @@ class Retriever:
         for stage, seconds in clock.stages.items():
             self._metrics.stage(stage).observe(seconds)
         self._tracing.stages(clock.spans())
-        self._metrics.fill.observe(len(result.items) / k)
+        self._metrics.search_seconds.labels(variant.name).observe(clock.stages["total"])
+        self._note_fill(variant.name, len(result.items) / k)
         return SearchResponse(
             request_id=request_id,
             items=list(result.items),
@@ -135,6 +140,15 @@ class Retriever:
             timings_ms=clock.timings(),
             explanation=explanation,
         )
+
+    def recent_fill(self, variant: str) -> float | None:
+        """Mean of items returned per item asked for, over the last searches; None before the first."""
+        fills = self._recent_fills.get(variant)
+        return sum(fills) / len(fills) if fills else None
+
+    def _note_fill(self, variant: str, ratio: float) -> None:
+        self._metrics.fill.labels(variant).observe(ratio)
+        self._recent_fills.setdefault(variant, deque(maxlen=RECENT_SEARCHES)).append(ratio)
 
     async def _found(self, search: "_Search", clock: "_Clock", deadline: float) -> Result:
         """The result from the cache, or of a search."""

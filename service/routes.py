@@ -149,7 +149,7 @@ async def add_event(
 async def models(service: ServiceDep) -> ModelsResponse:
     """Tell what is served."""
     return ModelsResponse(
-        models=[_describe(snapshot) for snapshot in service.catalogue.offer.snapshots.values()],
+        models=[_describe(service, snapshot) for snapshot in service.catalogue.offer.snapshots.values()],
         examples=list(service.examples),
     )
 
@@ -193,7 +193,7 @@ async def _answer_or_problem(
         return error_document(error, request_id)
 
 
-def _describe(snapshot: Snapshot) -> Model:
+def _describe(service: Service, snapshot: Snapshot) -> Model:
     variant, epoch = snapshot.variant, snapshot.epoch
     manifest = variant.bundle.manifest
     return Model(
@@ -204,6 +204,7 @@ def _describe(snapshot: Snapshot) -> Model:
         epoch=epoch.id,
         items=snapshot.filters.n_listed,
         sids=snapshot.filters.everything.n_leaves,
+        fill=service.retriever.recent_fill(variant.name),
         codebook_sizes=list(epoch.table.codebook_sizes),
         beam_widths=list(variant.engine.beam_widths),
         provider=variant.engine.provider,

@@ -244,6 +244,9 @@ class Model(Answer):
     epoch: str
     items: int
     sids: int
+    fill: float | None = Field(
+        description="Items returned per item asked for, mean of this process's last 1,000 searches, or null."
+    )
     codebook_sizes: list[int]
     beam_widths: list[int]
     provider: str

@@ -19,25 +19,26 @@ class Snapshot:
     """An epoch as one variant searches it; never changes, and is freed with the last search that holds it.
 
     Attributes:
+        variant: that searches it.
         epoch: the catalogue; variants share it where theirs is the same.
         features: what its items are scored by.
         filters: what of it is on offer, and what filters leave over of that.
         trie: the same on the device.
-        model: hash of the variant's model and of what it computes in.
     """
 
+    variant: Variant
     epoch: Epoch
     features: ItemFeatures
     filters: FilterIndex
     trie: BoundTrie
-    model: str
 
     @cached_property
     def fingerprint(self) -> str:
         """The same on every replica where the same queries find the same items."""
         listed = self.filters.listed
         offered = b"" if listed is None else np.packbits(listed).tobytes()
-        return f"{self.model}:{self.epoch.id}:{hashlib.blake2b(offered, digest_size=8).hexdigest()}"
+        digest = hashlib.blake2b(offered, digest_size=8).hexdigest()
+        return f"{self.variant.fingerprint}:{self.epoch.id}:{digest}"
 
     @classmethod
     def of(
@@ -54,8 +55,9 @@ class Snapshot:
         trie = variant.engine.bind(epoch.trie, filters.everything.alive)
         variant.engine.warm_up(trie)
         features = ItemFeatures(vectors, epoch.embeddings, epoch.lexical, epoch.prior)
-        return cls(epoch, features, filters, trie, variant.fingerprint)
+        return cls(variant, epoch, features, filters, trie)
 
-    def relisted(self, variant: Variant, filters: FilterIndex) -> "Snapshot":
+    def relisted(self, filters: FilterIndex) -> "Snapshot":
         """The same epoch with other items on offer."""
-        return replace(self, filters=filters, trie=variant.engine.rebind(self.trie, filters.everything.alive))
+        trie = self.variant.engine.rebind(self.trie, filters.everything.alive)
+        return replace(self, filters=filters, trie=trie)

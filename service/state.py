@@ -1,6 +1,5 @@
 """What the routes work with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.events import EventLog
@@ -10,14 +9,12 @@ from service.limits import Limits
 from service.live import LiveCatalogue
 from service.rate_limit import RateLimit
 from service.retriever import Retriever
-from service.variants import Variant
 
 
 @dataclass(frozen=True)
 class Service:
     """Everything that is loaded; lives in ``app.state.service`` from start to stop."""
 
-    variants: Mapping[str, Variant]
     catalogue: LiveCatalogue
     experiments: Experiments
     retriever: Retriever

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -183,6 +184,10 @@ class Running:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def change(self, name: str, *arguments: Any) -> None:
+        """Offer what a method of the present offer makes."""
+        self.wait(self.service.catalogue.change(methodcaller(name, *arguments)))
 
     def call(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Call a function on the service's event loop."""

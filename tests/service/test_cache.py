@@ -65,11 +65,11 @@ def test_a_change_of_the_catalogue_is_seen_at_once(start_service: Callable[..., 
         first = running.search()
         assert running.search()["cached"]
         gone = first["items"][0]["item_id"]
-        running.wait(running.service.catalogue.delist([gone]))
+        running.change("relisted", [gone])
         second = running.search()
         assert not second["cached"]
         assert gone not in [item["item_id"] for item in second["items"]]
-        running.wait(running.service.catalogue.undelist([gone]))
+        running.change("relisted", [])
         assert found(running.search()) == found(first)
 
 

@@ -25,7 +25,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 def device_held(running: Any) -> Iterator[None]:
     """Keep the only worker busy with its next batch: what comes then waits."""
     release = threading.Event()
-    engine = running.service.variants["sft"].engine
+    engine = running.service.catalogue.snapshot("sft").variant.engine
     search = engine.search
 
     def held(*arguments: Any) -> Any:

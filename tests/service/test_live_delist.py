@@ -21,11 +21,13 @@ def live(start_service: Any, bundles: Path) -> Iterator[Any]:
 
 
 def delist(live: Any, *item_ids: str) -> list[str]:
-    return live.wait(live.service.catalogue.delist(item_ids))
+    live.change("relisted", live.service.catalogue.offer.delisted.union(item_ids))
+    return live.service.catalogue.offer.unknown(item_ids)
 
 
 def undelist(live: Any, *item_ids: str) -> list[str]:
-    return live.wait(live.service.catalogue.undelist(item_ids))
+    live.change("relisted", live.service.catalogue.offer.delisted.difference(item_ids))
+    return live.service.catalogue.offer.unknown(item_ids)
 
 
 def scores(answer: dict[str, Any]) -> dict[str, float]:
@@ -150,7 +152,7 @@ def test_what_is_delisted_stays_so_in_the_next_catalogue(
     items = [{"item_id": f"i{n}", "title": f"red hat {n}"} for n in range(8)]
     bundle = write_catalogue(tmp_path / "next", items)
     delist(live, "i2", "i50")
-    live.wait(live.service.catalogue.load("sft", bundle))
+    live.change("loaded", "sft", bundle)
     assert scores(live.search(QUERY)).keys() == {f"i{n}" for n in range(8)} - {"i2"}
     undelist(live, "i2")
     assert scores(live.search(QUERY)).keys() == {f"i{n}" for n in range(8)}

@@ -60,15 +60,15 @@ def catalogues(write_catalogue: Any, tmp_path_factory: pytest.TempPathFactory, b
 
 def changes(live: Any, catalogues: list[Path], n: int) -> list[Callable[[], None]]:
     """Bundles and added items by turns; each change leads to another epoch."""
-    catalogue, bundles = live.service.catalogue, itertools.cycle(catalogues[1:] + catalogues[:1])
+    bundles = itertools.cycle(catalogues[1:] + catalogues[:1])
 
     def load(path: Path) -> None:
-        live.wait(catalogue.load("sft", path))
+        live.change("loaded", "sft", path)
 
     def upsert(number: int) -> None:
         item = {"title": f"parka {number}", "attributes": {"price": 9.0, "in_stock": True}}
         added = [{"item_id": item_id, **item} for item_id in (f"new{number}", "i3")]
-        live.wait(catalogue.upsert(added))
+        live.change("upserted", added)
 
     return [partial(upsert, number) if number % 3 else partial(load, next(bundles)) for number in range(n)]
 
@@ -114,14 +114,14 @@ def search_meanwhile(live: Any, n_searches: int, steps: Sequence[Callable[[], No
 def drive(live: Any, catalogues: list[Path], n_searches: int, n_swaps: int) -> None:
     """Swap quietly and note what each epoch answers; swap again under load and compare."""
     catalogue = live.service.catalogue
-    live.wait(catalogue.load("sft", catalogues[0]))
+    live.change("loaded", "sft", catalogues[0])
     steps = changes(live, catalogues, n_swaps)
     quiet: dict[str, Answers] = {}
     for step in (lambda: None, *steps):
         step()
         answers = [live.search(**search) for search in SEARCHES]
         quiet[answers[0]["epoch"]] = answers
-    live.wait(catalogue.load("sft", catalogues[0]))
+    live.change("loaded", "sft", catalogues[0])
 
     epochs: list[weakref.ref[Any]] = []
 
@@ -156,7 +156,7 @@ def test_searches_that_wait_while_the_epoch_is_swapped(
     search = SEARCHES[0]
     quiet = {}
     for bundle in (catalogues[1], catalogues[0]):
-        live.wait(live.service.catalogue.load("sft", bundle))
+        live.change("loaded", "sft", bundle)
         answer = live.search(**search)
         quiet[answer["epoch"]] = answer
 
@@ -166,7 +166,7 @@ def test_searches_that_wait_while_the_epoch_is_swapped(
 
     n_batches = live.metric("radsearch_batch_size_count")
     release = threading.Event()
-    engine = live.service.variants["sft"].engine
+    engine = live.service.catalogue.snapshot("sft").variant.engine
     decode = engine.search
 
     def held(trie: Any, width: int, queries: Any, *rest: Any) -> Any:
@@ -181,7 +181,7 @@ def test_searches_that_wait_while_the_epoch_is_swapped(
             time.sleep(0.001)
         before = threads.submit(live.search, **search)
         waits(1)
-        live.wait(live.service.catalogue.load("sft", catalogues[1]))
+        live.change("loaded", "sft", catalogues[1])
         after = threads.submit(live.search, **search)
         waits(2)
         release.set()
@@ -208,7 +208,7 @@ def test_an_old_epoch_goes_with_its_last_search(live: Any, catalogues: list[Path
     ]
     watched = [weakref.ref(part) for part in parts]
     del parts
-    live.wait(catalogue.load("sft", catalogues[1]))
+    live.change("loaded", "sft", catalogues[1])
     gc.collect()
     gc.disable()
     try:
@@ -240,8 +240,8 @@ def test_memory_comes_back(live: Any, write_catalogue: Any, tmp_path: Path) -> N
     resident = []
     for _ in range(6):
         for bundle in bundles:
-            live.wait(live.service.catalogue.load("sft", bundle))
-            live.wait(live.service.catalogue.delist(["one1", "other1"]))
+            live.change("loaded", "sft", bundle)
+            live.change("relisted", ["one1", "other1"])
             for search in SEARCHES[:3]:
                 live.search(**search)
         resident.append(resident_bytes())
@@ -262,7 +262,7 @@ def test_an_epoch_answers_before_redis_has_it(
         await write(epoch)
 
     monkeypatch.setattr(store._redis, "write", waits)
-    live.wait(live.service.catalogue.load("sft", catalogues[1]))
+    live.change("loaded", "sft", catalogues[1])
     epoch = live.service.catalogue.snapshot("sft").epoch
     own_copy = [live.search(**search) for search in SEARCHES]
     assert epoch.id not in store._complete
@@ -280,10 +280,10 @@ def test_variants_are_swapped_apart(start_service: Any, bundles: Path, catalogue
     with start_service(bundles=sources) as live:
         catalogue = live.service.catalogue
         before = catalogue.snapshot("rad-dpo")
-        live.wait(catalogue.load("sft", catalogues[1]))
+        live.change("loaded", "sft", catalogues[1])
         assert catalogue.snapshot("rad-dpo") is before
         assert catalogue.snapshot("sft").epoch.id != before.epoch.id
-        live.wait(catalogue.load("sft", catalogues[0]))
+        live.change("loaded", "sft", catalogues[0])
         assert catalogue.snapshot("sft").epoch is before.epoch, "what is served already is shared"
 
 
@@ -348,14 +348,14 @@ def test_a_bundle_that_does_not_fit_is_refused(
     resign(bundle)
     before = live.service.catalogue.snapshot("sft")
     with pytest.raises(BundleError, match=complaint) as caught:
-        live.wait(live.service.catalogue.load("sft", bundle))
+        live.change("loaded", "sft", bundle)
     assert "\n" not in str(caught.value)
     assert live.service.catalogue.snapshot("sft") is before
 
 
 def test_a_variant_that_is_not_there(live: Any, catalogues: list[Path]) -> None:
     with pytest.raises(ServiceError, match="no variant is named 'gone'; choose one of sft"):
-        live.wait(live.service.catalogue.load("gone", catalogues[0]))
+        live.change("loaded", "gone", catalogues[0])
 
 
 def test_a_damaged_bundle_changes_nothing(live: Any, catalogues: list[Path], tmp_path: Path) -> None:
@@ -363,5 +363,5 @@ def test_a_damaged_bundle_changes_nothing(live: Any, catalogues: list[Path], tmp
     (tmp_path / "bundle" / "sids.npz").write_bytes(b"")
     before = live.service.catalogue.snapshot("sft")
     with pytest.raises(BundleError, match=r"sids\.npz differs from the hash"):
-        live.wait(live.service.catalogue.load("sft", tmp_path / "bundle"))
+        live.change("loaded", "sft", tmp_path / "bundle")
     assert live.service.catalogue.snapshot("sft") is before

@@ -41,7 +41,7 @@ def live(start_service: Any, bundles: Path) -> Iterator[Any]:
 
 
 def upsert(live: Any, *items: dict[str, Any]) -> None:
-    live.wait(live.service.catalogue.upsert(items))
+    live.change("upserted", items)
 
 
 def epoch_of(live: Any) -> str:
@@ -168,14 +168,14 @@ def test_a_replaced_item_is_there_once(live: Any) -> None:
     items = live.search("zebra", k=100)["items"]
     assert len(items) == len({item["item_id"] for item in items}) == 60
     assert by_id({"items": items})["i5"]["attributes"] == {"price": 3.0}
-    live.wait(live.service.catalogue.delist(["i5"]))
+    live.change("relisted", ["i5"])
     assert "i5" not in by_id(live.search("zebra", k=100))
-    live.wait(live.service.catalogue.undelist(["i5"]))
+    live.change("relisted", [])
     assert live.search("zebra", k=100)["items"] == items, "only the last one comes back"
 
 
 def test_an_upsert_offers_a_delisted_item_again(live: Any) -> None:
-    live.wait(live.service.catalogue.delist(["i5", "i6"]))
+    live.change("relisted", ["i5", "i6"])
     upsert(live, {"item_id": "i5", "title": "zebra", "attributes": {}})
     found = by_id(live.search("zebra", k=100))
     assert "i5" in found
@@ -204,7 +204,7 @@ def test_every_variant_gets_the_item(start_service: Any, bundles: Path) -> None:
 
 
 def test_items_embedded_elsewhere_cannot_be_added(live: Any) -> None:
-    engine = live.service.variants["sft"].engine
+    engine = live.service.catalogue.snapshot("sft").variant.engine
     engine._embedder = NoEmbedder(8)
     with pytest.raises(ServiceError, match="embedded elsewhere"):
         upsert(live, ZEBRA)
