@@ -121,7 +121,8 @@ def test_measurements_of_a_search(start_service: Any) -> None:
     assert sample(families, "radsearch_redis_up") == 1
     assert sample(families, "radsearch_queue_depth") == 0
     assert sample(families, "radsearch_batch_size_sum") == 2
-    assert sample(families, "radsearch_fill_ratio_sum") == 2
+    assert sample(families, "radsearch_fill_ratio_sum", variant="sft") == 2
+    assert sample(families, "radsearch_search_seconds_count", variant="sft") == 2
     for stage in ("tokenize", "queue", "decode", "items", "total"):
         assert sample(families, "radsearch_stage_seconds_count", stage=stage) == 2
 
@@ -144,14 +145,62 @@ def sample(families: dict[str, Any], name: str, **labels: str) -> float:
     return value
 
 
+def odd_requests(running: Any, n: int) -> None:
+    """Requests of every kind that a caller can vary at will, the n-th of each."""
+    client = running.client
+    for path in (f"/v1/unknown-{n}", f"/page/unknown-{n}.js", f"/v1/search/unknown-{n}", f"//unknown-{n}"):
+        client.get(path)
+        client.post(path, json={"query": "red"})
+    for path in ("/v1/search", "/livez", f"/unknown-{n}"):
+        client.request(f"METHOD{n}", path)
+        client.request("PATCH", path)
+    odd = f"odd-{n}"
+    client.post("/v1/search", json={"query": odd, "user_id": odd}, headers={"X-Request-ID": odd})
+    client.post("/v1/search", json={"query": odd, "filters": {odd: odd}})
+    client.post("/v1/search", json={"query": odd, "variant": odd})
+    client.post("/v1/search", json={"query": odd}, headers={"Cookie": f"radsearch_id={odd}", "Host": odd})
+    client.post("/v1/search", content=odd, headers={"Content-Type": f"text/{odd}"})
+    client.post("/v1/search", json={"query": odd}, headers={"Authorization": f"Bearer {odd}"})
+    client.post("/v1/search/batch", json={"searches": [{"query": odd, "k": n + 1}]})
+    for kind in ("click", odd):
+        client.post("/v1/events", json={"request_id": odd, "type": kind, "item_id": odd})
+
+
+def series(running: Any) -> set[tuple[str, str]]:
+    """Every name with its labels."""
+    families = text_string_to_metric_families(running.client.get("/metrics").text)
+    return {(each.name, str(sorted(each.labels.items()))) for family in families for each in family.samples}
+
+
 def test_no_request_can_make_labels_grow(running: Any) -> None:
-    for n in range(20):
-        running.client.get(f"/v1/unknown-{n}")
-        running.client.get(f"/page/unknown-{n}.js")
-        running.client.request(f"METHOD{n}", "/v1/search")
-        running.client.post("/v1/search", json={"query": "red", "user_id": f"user-{n}"})
-    text = running.client.get("/metrics").text
-    assert not re.search("unknown-|METHOD|user-", text)
+    for n in range(15):
+        odd_requests(running, n)
+    before = series(running)
+    for n in range(15, 30):
+        odd_requests(running, n)
+    assert series(running) == before
+    assert not re.search("unknown-|METHOD|odd", running.client.get("/metrics").text)
+
+
+def test_what_is_loaded_tells_how_full_its_answers_are(start_service: Any) -> None:
+    with start_service() as running:
+        (model,) = running.client.get("/v1/models").json()["models"]
+        assert model["fill"] is None
+        running.search(k=10)
+        running.search(k=100)
+        (model,) = running.client.get("/v1/models").json()["models"]
+        assert model["fill"] == pytest.approx((10 / 10 + 60 / 100) / 2)
+
+
+def test_replicas_of_one_catalogue_tell_the_same_epoch(start_service: Any) -> None:
+    with start_service() as one, start_service() as other:
+        assert one.metric("radsearch_items", variant="sft") == 60
+        same = one.metric("radsearch_epoch", variant="sft")
+        assert same == other.metric("radsearch_epoch", variant="sft") != 0
+        new = [{"item_id": "n", "title": "new", "attributes": {}}]
+        other.wait(other.service.catalogue.change(lambda offer: offer.upserted(new)))
+        assert other.metric("radsearch_epoch", variant="sft") != same
+        assert other.metric("radsearch_items", variant="sft") == 61
 
 
 def test_health(running: Any) -> None:
