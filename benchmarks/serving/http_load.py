@@ -60,12 +60,14 @@ class _Connection(asyncio.Protocol):
         self._received = bytearray()
         self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
+        self._lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has another base
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._lost.set_result(None)
         self._finish(0, b"")
 
     def data_received(self, data: bytes) -> None:
@@ -97,9 +99,10 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._waiting
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+            await self._lost
 
 
 class Client:
@@ -148,10 +151,9 @@ class Client:
         replies = await asyncio.gather(*tasks)
         return Load(replies, time.perf_counter() - began)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        for connection in self._idle:
-            connection.close()
+        await asyncio.gather(*(connection.close() for connection in self._idle))
 
     async def _connection(self) -> _Connection:
         while self._idle:

@@ -53,10 +53,10 @@ def serving(bundle: Path, scratch: Path, settings: Mapping[str, object]) -> Iter
             stdout=subprocess.PIPE,
             stderr=log,
         )
-    try:
-        assert process.stdout is not None
-        announced = json.loads(process.stdout.readline())
-        yield Server(process.pid, int(urlsplit(announced["url"]).port or 0))
-    finally:
-        process.terminate()
-        process.wait()
+    assert process.stdout is not None
+    with process, process.stdout as announcement:
+        try:
+            url = json.loads(announcement.readline())["url"]
+            yield Server(process.pid, int(urlsplit(url).port or 0))
+        finally:
+            process.terminate()

@@ -39,6 +39,7 @@ def answer(*items: tuple[str, float], title: str = "a hat") -> SearchResponse:
         returned=2,
         exhausted=False,
         degraded=[],
+        cached=False,
         variant="v",
         model="m",
         epoch="e",
