@@ -12,6 +12,7 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable by which prometheus_client keeps the measurements of several processes in files."""
 
 STAGES = ("tokenize", "queue", "decode", "items", "total")
+REFUSALS = ("request-timeout", "not-reading", "header-too-large", "malformed-http", "too-many-connections")
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 TENTHS = tuple(tenth / 10 for tenth in range(11))
@@ -141,6 +142,15 @@ class Metrics:
         self.processes = Gauge(
             "radsearch_processes", "Processes that serve.", registry=registry, multiprocess_mode="livesum"
         )
+        for counter, values in (
+            (self.dropped, ("abandoned", "expired")),
+            (self.cache, ("memory", "redis", "miss")),
+            (self.events, ("click", "cart", "purchase")),
+            (self.rate_limited, ("key", "address")),
+            (self.connections_refused, REFUSALS),
+        ):
+            for value in values:  # a series that begins with 1 has no increase that an alert could see
+                counter.labels(value)
 
     def stage(self, name: str) -> Histogram:
         """Histogram of one of ``STAGES``, in seconds."""
