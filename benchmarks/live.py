@@ -31,6 +31,7 @@ from service.schemas import SearchRequest, SearchResponse
 from service.settings import BundleSource, ServiceSettings
 from service.state import Service
 from service.store import ItemStore
+from service.tracing import Tracing
 from service.variants import load_variants
 
 VARIANT = "live"
@@ -174,7 +175,7 @@ async def measure_swaps(model: Path, scratch: Path, n_searches: int, n_swaps: in
 
 @asynccontextmanager
 async def _serving(path: Path, scratch: Path) -> AsyncIterator[Service]:
-    async with start(_settings(path, scratch), Metrics()) as service:
+    async with start(_settings(path, scratch), Metrics(), Tracing(None)) as service:
         yield service
 
 
