@@ -9,8 +9,11 @@ from importlib.metadata import version
 import numpy as np
 from fastapi import FastAPI
 
-from service import health, problems, routes, site
+from service import admin, health, problems, redis_clients, routes, site
+from service.announcements import Announcements
 from service.batcher import Batcher
+from service.builder import OfferBuilder
+from service.bundles import BundleDirectory
 from service.cache import ResultCache
 from service.epoch import Epoch
 from service.events import EventLog
@@ -24,10 +27,11 @@ from service.protocol import ClientLimits
 from service.rate_limit import RateLimit
 from service.readiness import Readiness
 from service.recent import RecentItems
+from service.replica import Replica
 from service.retriever import Retriever
 from service.settings import ServiceSettings
 from service.state import Service
-from service.store import ItemStore
+from service.store import WRITE_TIMEOUT_S, ItemStore
 from service.tracing import Tracing
 from service.variants import load_variants
 
@@ -66,6 +70,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         docs_url=None,  # FastAPI's page loads its scripts from a CDN; ours is in site
         redoc_url=None,
         openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
         telemetry=tracing.of_requests,
     )
     app.state.metrics = metrics
@@ -76,6 +81,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(RequestContext, metrics=metrics, readiness=readiness)
     problems.install(app)
     app.include_router(routes.router)
+    app.include_router(admin.router)
     app.include_router(health.router)
     site.install(app)
     return app
@@ -96,8 +102,6 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         events = EventLog(settings.event_log, metrics)
         stack.push_async_callback(events.close)
         variants = await asyncio.to_thread(load_variants, settings)
-        experiments = await Experiments.load(settings.experiments, variants)
-        stack.push_async_callback(experiments.close)
         store = ItemStore.connect(
             url=settings.redis_url.get_secret_value() if settings.redis_url is not None else None,
             namespace=settings.redis_namespace,
@@ -108,6 +112,19 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         stack.push_async_callback(store.close)
         catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, settings.filter_cache, metrics)
         await store.start(catalogue.epochs)
+        experiments = await Experiments.load(settings.experiments, lambda: catalogue.offer.traffic, metrics)
+        stack.push_async_callback(experiments.close)
+        if settings.bundles_root is None:
+            experiments.check()
+        bundles = BundleDirectory(settings.bundles_root)
+        replica = Replica(
+            catalogue,
+            Announcements(redis_clients.connect(store.address, WRITE_TIMEOUT_S), settings.redis_namespace),
+            OfferBuilder(settings, {name: each.bundle.path for name, each in variants.items()}, bundles),
+            metrics,
+        )
+        stack.push_async_callback(replica.close)
+        await replica.start()
         batcher = Batcher(
             max_batch=settings.max_batch,
             max_batch_s=settings.max_batch_ms / 1000,
@@ -133,6 +150,8 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
             keys=keys,
             rate_limit=RateLimit(settings.rate_limit, settings.rate_burst, metrics),
             limits=limits,
+            replica=replica,
+            bundles=bundles,
             examples=settings.examples or popular_titles(catalogue.epochs[0]),
         )
 

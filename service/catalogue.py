@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from sid.manifest import BundleError
 

@@ -1,7 +1,8 @@
 """Which variant a user gets: the GrowthBook SDK on a features file, without a network."""
 
 import json
-from collections.abc import Collection
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ from typing import Any
 from growthbook import GrowthBookClient, Options, UserContext
 
 from service.errors import ServiceError
+from service.metrics import Metrics
+from service.traffic import Traffic
 
 FEATURE = "variant"
+RULES = ("experiment", "force")  # what GrowthBook calls values that are no default
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,38 +53,65 @@ class Assignment:
 
 
 class Experiments:
-    """Assigns variants; the same caller gets the same variant on every replica and after every restart."""
+    """Assigns variants; the same caller gets the same variant on every replica and after every restart.
 
-    def __init__(self, client: GrowthBookClient, features: dict[str, Any], fallback: str) -> None:
+    Rules of the features file come first, then the shares of the traffic, then the default of the features
+    file, then the first variant. What names a variant that is not loaded is passed over.
+    """
+
+    def __init__(
+        self,
+        client: GrowthBookClient,
+        features: dict[str, Any],
+        traffic: Callable[[], Traffic],
+        metrics: Metrics,
+    ) -> None:
         self.features = features
         self._client = client
-        self._fallback = fallback
+        self._traffic = traffic
+        self._metrics = metrics
+        self._missed: set[str] = set()  # variants that were named and not loaded when they were last
 
     @classmethod
-    async def load(cls, path: Path | None, variants: Collection[str]) -> "Experiments":
+    async def load(cls, path: Path | None, traffic: Callable[[], Traffic], metrics: Metrics) -> "Experiments":
         """Read a features file, ``{"features": {…}}`` as GrowthBook sends it or the features alone.
 
         Args:
-            path: of the file; None assigns the first variant to everybody.
-            variants: names of those that are loaded, the first for users whom no rule concerns.
+            path: of the file; None has no rules.
+            traffic: tells what callers can get at the moment.
+            metrics: told how often a variant that is named is not loaded.
 
         Raises:
-            ServiceError: if the file cannot be used or names a variant that is not loaded.
+            ServiceError: if the file cannot be used.
         """
-        fallback = next(iter(variants))
-        payload = _read(path) if path is not None else {"features": {FEATURE: {"defaultValue": fallback}}}
+        payload = _read(path) if path is not None else {"features": {FEATURE: {}}}
         client = GrowthBookClient(Options())  # without a client key it never asks a server
         try:
             await client.set_payload(payload)
-            for name in _named_variants(payload["features"][FEATURE]):
-                if name not in variants:
-                    raise ServiceError(
-                        f"{path}: variant {name!r} is not loaded ({', '.join(variants)}); "
-                        "pass its bundle with --bundle or change the file"
-                    )
+            _named_variants(payload["features"][FEATURE])
         except (TypeError, AttributeError) as error:
             raise ServiceError(f"{path} holds no GrowthBook features ({error}); mend the file") from error
-        return cls(client, payload["features"], fallback)
+        return cls(client, payload["features"], traffic, metrics)
+
+    def check(self) -> None:
+        """Refuse rules that name a variant which is not loaded.
+
+        Raises:
+            ServiceError: naming it.
+        """
+        variants = self._traffic().variants
+        for name in _named_variants(self.features[FEATURE]):
+            if name not in variants:
+                raise ServiceError(
+                    f"the experiments' variant {name!r} is not loaded ({', '.join(variants)}); "
+                    "pass its bundle with --bundle or change the file"
+                )
+
+    @property
+    def default(self) -> str:
+        """The variant of callers whom neither a rule nor a share concerns."""
+        variants, named = self._traffic().variants, self.features[FEATURE].get("defaultValue")
+        return named if named in variants else variants[0]
 
     async def assign(self, caller: Caller) -> Assignment:
         """Choose the caller's variant."""
@@ -86,10 +119,26 @@ class Experiments:
         if caller.user_id is not None:
             attributes["user_id"] = caller.user_id
         result = await self._client.eval_feature(FEATURE, UserContext(attributes=attributes))
-        variant = self._fallback if result.value is None else str(result.value)
-        if result.experiment is None or result.experimentResult is None:
-            return Assignment(variant, None, None)
-        return Assignment(variant, result.experiment.key, result.experimentResult.variationId)
+        if result.value is not None and result.source in RULES and self._is_loaded(str(result.value)):
+            if result.experiment is None or result.experimentResult is None:
+                return Assignment(str(result.value), None, None)
+            key, variation = result.experiment.key, result.experimentResult.variationId
+            return Assignment(str(result.value), key, variation)
+        variant = self._traffic().variant_of(caller.id)
+        if variant is None or not self._is_loaded(variant):
+            variant = self.default
+        return Assignment(variant, None, None)
+
+    def _is_loaded(self, variant: str) -> bool:
+        """Whether a variant that was decided on can answer; notes where it cannot."""
+        if variant in self._traffic().variants:
+            self._missed.discard(variant)
+            return True
+        self._metrics.variant_fallbacks.inc()
+        if variant not in self._missed:
+            logger.warning("a variant is not loaded, others answer", extra={"variant": variant})
+            self._missed.add(variant)
+        return False
 
     async def close(self) -> None:
         """Release the client."""

@@ -23,7 +23,8 @@ class Limits:
     """Bounds from settings and bundles, the same for every variant, so that no answer depends on luck.
 
     Attributes:
-        max_query_chars, max_k, default_k, max_searches, timeout_ms, max_timeout_ms: as in the settings.
+        max_query_chars, max_k, default_k, max_searches, timeout_ms, max_timeout_ms, max_state_bytes: as in
+            the settings.
         catalogue: knows the attributes that filters may name, and how wide every variant can search.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     max_searches: int
     timeout_ms: int
     max_timeout_ms: int
+    max_state_bytes: int
     catalogue: LiveCatalogue
 
     @classmethod
@@ -45,6 +47,7 @@ class Limits:
             max_searches=settings.max_searches,
             timeout_ms=settings.timeout_ms,
             max_timeout_ms=settings.max_timeout_ms,
+            max_state_bytes=settings.max_state_bytes,
             catalogue=catalogue,
         )
 

@@ -44,6 +44,9 @@ class Metrics:
         connections_refused: connections that ended without an answer of the application, by kind of problem.
         rate_limited: requests refused by the rate limit, by what it knows the caller by: key, address.
         processes: that serve.
+        variant_fallbacks: assignments of variants that are not loaded; another one answered.
+        state_version: of the admins' state that is offered here.
+        state_behind: 1 while the newest state cannot be offered and the one before is.
         keys_stale: 1 while the keys file cannot be used and the keys before it hold.
     """
 
@@ -132,6 +135,23 @@ class Metrics:
         )
         self.rate_limited = Counter(
             "radsearch_rate_limited", "Requests refused by the rate limit.", ["by"], registry=registry
+        )
+        self.variant_fallbacks = Counter(
+            "radsearch_variant_fallbacks",
+            "Assignments of variants that are not loaded.",
+            registry=registry,
+        )
+        self.state_version = Gauge(
+            "radsearch_state_version",
+            "Version of what admins changed that is offered.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.state_behind = Gauge(
+            "radsearch_state_behind",
+            "Whether the newest version cannot be offered.",
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.keys_stale = Gauge(
             "radsearch_keys_stale",

@@ -78,6 +78,15 @@ class Offer:
             unknown -= epoch.catalogue.rows_of(item_ids).keys()
         return sorted(unknown)
 
+    def check_items(self, items: Items) -> None:
+        """Refuse items that a catalogue cannot take.
+
+        Raises:
+            InvalidRequestError: naming the first value.
+        """
+        for epoch in self.epochs:
+            item_rows(items, epoch.catalogue.table.schema)
+
     def only(self, names: Collection[str]) -> "Offer":
         """Without the variants of other names."""
         kept = {name: snapshot for name, snapshot in self.snapshots.items() if name in names}
@@ -91,32 +100,20 @@ class Offer:
         """With other shares of the traffic."""
         return replace(self, shares=shares)
 
-    def added(self, variant: Variant) -> "Offer":
-        """With one variant more, or in place of that of its name, and the catalogue of its bundle.
+    def added(self, variant: Variant, catalogue: Path | None = None) -> "Offer":
+        """With one variant more, or in place of that of its name.
+
+        Args:
+            variant: its model.
+            catalogue: directory of the bundle with the catalogue; None is its own.
 
         Raises:
-            BundleError: if it cannot be served.
+            BundleError: if the bundle is damaged, or of another model.
         """
-        snapshot = self._read(variant, variant.bundle.path, variant.bundle.manifest)
-        return self._with({variant.name: snapshot})
-
-    def check_fits(self, name: str) -> None:
-        """Refuse a variant that could not answer every search that the other variants can.
-
-        Raises:
-            BundleError: if it lacks an attribute that filters may name, or a beam as wide as may be asked.
-        """
-        others = self.only(self.snapshots.keys() - {name})
-        if not others.snapshots:
-            return
-        snapshot = self.snapshots[name]
-        path, widest = snapshot.variant.bundle.path, snapshot.variant.engine.beam_widths[-1]
-        _check_columns(path, snapshot, others.columns)
-        if widest < others.beam_width:
-            raise BundleError(
-                f"{path} searches {widest} beams at most, and requests may ask for {others.beam_width}; "
-                f"export it with --beam-width {others.beam_width}"
-            )
+        path = catalogue or variant.bundle.path
+        manifest = Manifest.read(path)
+        variant.bundle.check_same_model(path, manifest)
+        return self._with({variant.name: self._read(variant, path, manifest)})
 
     def loaded(self, name: str, path: Path) -> "Offer":
         """With the catalogue of another bundle of the same model.
@@ -129,16 +126,34 @@ class Offer:
 
         Raises:
             ServiceError: if there is no such variant.
-            BundleError: if the bundle is damaged, of another model, or lacks an attribute that filters name.
+            BundleError: if the bundle is damaged, or of another model.
         """
         if name not in self.snapshots:
             raise ServiceError(f"no variant is named '{name}'; choose one of {', '.join(self.snapshots)}")
-        before, manifest = self.snapshots[name], Manifest.read(path)
-        before.variant.bundle.check_same_model(path, manifest)
-        snapshot = self._read(before.variant, path, manifest)
-        _check_columns(path, snapshot, before.filters.columns)
-        snapshot.filters.warm_up(before.filters)
-        return self._with({name: snapshot})
+        before = self.snapshots[name]
+        offer = self.added(before.variant, path)
+        offer.snapshots[name].filters.warm_up(before.filters)
+        return offer
+
+    def check_answers(self, before: "Offer") -> None:
+        """Refuse to follow on an offer if a search that it answers would be refused.
+
+        Raises:
+            BundleError: if a variant lacks an attribute that filters may name, or searches too few beams.
+        """
+        for name, snapshot in self.snapshots.items():
+            for attribute, column in before.columns.items():
+                if snapshot.filters.columns.get(attribute) is not column:
+                    raise BundleError(
+                        f"the items of '{name}' would have no attribute '{attribute}' that holds "
+                        f"{column.kind}, and filters may name it; export the bundle with it"
+                    )
+            widest = snapshot.variant.engine.beam_widths[-1]
+            if widest < before.beam_width:
+                raise BundleError(
+                    f"'{name}' would search {widest} beams at most, and requests may ask for "
+                    f"{before.beam_width}; export the bundle with --beam-width {before.beam_width}"
+                )
 
     def upserted(self, *batches: Items, names: Collection[str] | None = None) -> "Offer":
         """With items added to catalogues, or replacing those of the same item_id; they are on offer.
@@ -220,15 +235,6 @@ class Offer:
         for name in names:
             groups.setdefault(self.snapshots[name].epoch.id, []).append(self.snapshots[name])
         yield from groups.values()
-
-
-def _check_columns(path: Path, snapshot: Snapshot, columns: Mapping[str, type[Column]]) -> None:
-    for name, column in columns.items():
-        if snapshot.filters.columns.get(name) is not column:
-            raise BundleError(
-                f"the items of {path} have no attribute '{name}' that holds {column.kind}, and "
-                "filters may name it; add it, or start the service with this bundle"
-            )
 
 
 def _placed(snapshot: Snapshot, items: Items) -> NewItems:

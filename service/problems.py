@@ -91,6 +91,13 @@ class DeadlineError(ProblemError):
     kind = "deadline-exceeded"
 
 
+class ConflictError(ProblemError):
+    """What is asked does not go with what is there."""
+
+    status = HTTPStatus.CONFLICT
+    kind = "conflict"
+
+
 class UnavailableError(ProblemError):
     """Something the request needs is away for now."""
 

@@ -66,6 +66,8 @@ PROBLEMS = {
     400: "The body is not JSON.",
     401: "A key is needed, and none or an unknown one came.",
     403: "The key does not allow this.",
+    408: "The body did not arrive in time.",
+    409: "What is asked does not go with what is there.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "A value cannot be used.",
@@ -75,19 +77,19 @@ PROBLEMS = {
 }
 
 
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+def may_fail(*codes: int) -> dict[int | str, dict[str, Any]]:
     """How an operation may fail, for the OpenAPI document."""
     return {code: {"model": Problem, "description": PROBLEMS[code]} for code in codes}
 
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(require_search)], responses=_problems(401, 403))
+router = APIRouter(prefix="/v1", dependencies=[Depends(require_search)], responses=may_fail(401, 403))
 
 
 @router.post(
     "/search",
     tags=["search"],
     dependencies=[Depends(require_json)],
-    responses=_problems(400, 413, 415, 422, 429, 504),
+    responses=may_fail(400, 408, 413, 415, 422, 429, 504),
     response_model=SearchResponse,
 )
 async def search(
@@ -106,7 +108,7 @@ async def search(
     "/search/batch",
     tags=["search"],
     dependencies=[Depends(require_json)],
-    responses=_problems(400, 413, 415, 422, 429),
+    responses=may_fail(400, 408, 413, 415, 422, 429),
     response_model=BatchResponse,
 )
 async def search_batch(
@@ -127,7 +129,7 @@ async def search_batch(
     tags=["events"],
     status_code=202,
     dependencies=[Depends(require_json)],
-    responses=_problems(400, 413, 415, 422, 429, 503),
+    responses=may_fail(400, 408, 413, 415, 422, 429, 503),
 )
 async def add_event(
     body: EventRequest,
@@ -146,7 +148,7 @@ async def add_event(
 
 
 @router.get("/models", tags=["service"])
-async def models(service: ServiceDep) -> ModelsResponse:
+async def list_models(service: ServiceDep) -> ModelsResponse:
     """Tell what is served."""
     return ModelsResponse(
         models=[_describe(service, snapshot) for snapshot in service.catalogue.offer.snapshots.values()],
@@ -155,7 +157,7 @@ async def models(service: ServiceDep) -> ModelsResponse:
 
 
 @router.get("/experiments", tags=["service"])
-async def experiments(service: ServiceDep) -> ExperimentsResponse:
+async def list_experiments(service: ServiceDep) -> ExperimentsResponse:
     """Tell how variants are assigned."""
     variants = list(service.catalogue.offer.snapshots)
     return ExperimentsResponse(variants=variants, features=service.experiments.features)

@@ -69,6 +69,12 @@ class ServiceSettings(BaseSettings):
     bundles: Annotated[tuple[BundleSource, ...], NoDecode, BeforeValidator(_sources)] = ()
     """Bundles to serve, ``NAME=DIR,…``; the first is the variant where no experiment decides."""
 
+    bundles_root: Path | None = None
+    """Directory below which admins may load bundles while the service runs; without one they cannot."""
+
+    max_state_bytes: int = Field(8_388_608, ge=1)
+    """Size of what admins changed, in Redis and in each process; mostly items added since a catalogue."""
+
     experiments: Path | None = None
     """GrowthBook features file whose feature ``variant`` names a bundle."""
 

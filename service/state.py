@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from service.bundles import BundleDirectory
 from service.events import EventLog
 from service.experiments import Experiments
 from service.keys import KeyRing
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.rate_limit import RateLimit
+from service.replica import Replica
 from service.retriever import Retriever
 
 
@@ -22,4 +24,6 @@ class Service:
     keys: KeyRing
     rate_limit: RateLimit
     limits: Limits
+    replica: Replica
+    bundles: BundleDirectory
     examples: tuple[str, ...]

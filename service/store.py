@@ -63,11 +63,20 @@ class ItemStore:
     The circuit is closed while ``_repair`` is None. A fault opens it: the process's own copy answers at once,
     and a task tries, in growing intervals, to bring Redis back with every epoch complete. The own copy also
     answers for an epoch that is new, until a task has written it to Redis.
+
+    Attributes:
+        address: URL of the server, also of an embedded one.
     """
 
     def __init__(
-        self, redis: RedisEpochs, timeout_s: float, server: EmbeddedValkey | None, metrics: Metrics
+        self,
+        redis: RedisEpochs,
+        address: str,
+        timeout_s: float,
+        server: EmbeddedValkey | None,
+        metrics: Metrics,
     ) -> None:
+        self.address = address
         self._redis = redis
         self._timeout_s = timeout_s
         self._server = server
@@ -110,7 +119,8 @@ class ItemStore:
                 f"REDIS_URL cannot be read ({error}); give one like redis://HOST:6379/0 or, of a cluster, "
                 "redis+cluster://HOST:6379"
             ) from error
-        return cls(RedisEpochs(reader, writer, namespace, ttl_s), timeout_ms / 1000, server, metrics)
+        epochs = RedisEpochs(reader, writer, namespace, ttl_s)
+        return cls(epochs, address, timeout_ms / 1000, server, metrics)
 
     async def start(self, epochs: Collection[Epoch]) -> None:
         """Bring Redis to where every epoch is complete; where it is away, the own copy answers until then.

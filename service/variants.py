@@ -50,6 +50,16 @@ def load_variants(settings: ServiceSettings) -> dict[str, Variant]:
         name = source.name or bundle.manifest.name
         if name in variants:
             raise ServiceError(f"two bundles are named '{name}'; name them apart with --bundle NAME=DIR")
-        engine = Engine(bundle, settings.provider, settings.precision, settings.intra_threads)
-        variants[name] = Variant(name, bundle, engine)
+        variants[name] = with_engine(name, bundle, settings)
     return variants
+
+
+def with_engine(name: str, bundle: Bundle, settings: ServiceSettings) -> Variant:
+    """Load the model of a bundle on the device; blocks.
+
+    Raises:
+        ServiceError: if the device of the settings is not to be had.
+        sid.manifest.BundleError: if the model cannot be loaded.
+    """
+    engine = Engine(bundle, settings.provider, settings.precision, settings.intra_threads)
+    return Variant(name, bundle, engine)

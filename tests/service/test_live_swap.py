@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from service import store as store_module
@@ -313,11 +312,6 @@ def wider_head(bundle: Path) -> None:
     np.save(bundle / "item_head.npy", np.ones((9, 8), np.float32))
 
 
-def no_brands(bundle: Path) -> None:
-    table = pq.read_table(bundle / "items.parquet")
-    pq.write_table(table.drop_columns(["brand"]), bundle / "items.parquet")
-
-
 def too_few_vectors(bundle: Path) -> None:
     np.save(bundle / "item_vectors.npy", np.load(bundle / "item_vectors.npy")[1:])
 
@@ -334,7 +328,6 @@ def narrow_vectors(bundle: Path) -> None:
         (wider_head, r"an item head of shape \(9, 8\), the model 'sft' has \(8, 8\)"),
         (other_centroids, r"quantizer\.npz is not that of the model 'sft'"),
         (other_head, r"item_head\.npy is not that of the model 'sft'"),
-        (no_brands, "no attribute 'brand' that holds text"),
         (too_few_vectors, r"item_vectors\.npy is float32 of shape \(59, 8\), expected float32 with 60 rows"),
         (narrow_vectors, "codebook sizes and dimensions"),
     ],
