@@ -7,16 +7,22 @@ from service.problems import UnavailableError
 from service.readiness import Readiness
 from service.schemas import Problem, Status
 
+METRICS = {"schema": {"type": "string"}, "example": "radsearch_queue_depth 3.0\n"}
+
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez")
+@router.get("/livez", summary="Liveness")
 async def livez() -> Status:
     """The process runs; restart it where this fails."""
     return Status(status="alive")
 
 
-@router.get("/readyz", responses={503: {"model": Problem, "description": "Starting or draining."}})
+@router.get(
+    "/readyz",
+    summary="Readiness",
+    responses={503: {"model": Problem, "description": "Starting or draining."}},
+)
 async def readyz(request: Request) -> Status:
     """New requests are welcome; send none where this fails."""
     readiness: Readiness = request.app.state.readiness
@@ -25,7 +31,7 @@ async def readyz(request: Request) -> Status:
     return Status(status="ready")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": METRICS}}})
 async def metrics(request: Request) -> Response:
     """Measurements in Prometheus' text format."""
     measured: Metrics = request.app.state.metrics

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service import examples
 from service.access import SEARCH_SCHEME
 from service.keys import KeySet, Scope
 from service.limits import VISIBLE, Limits
@@ -29,6 +30,8 @@ def describe(app: FastAPI, limits: Limits, keys: KeySet) -> dict[str, Any]:
     if not keys.asks_for(Scope.SEARCH):
         _open_search(document)
     schemas = document["components"]["schemas"]
+    for name, example in examples.BODIES.items():
+        schemas[name]["examples"] = [example]
     search = schemas["SearchRequest"]["properties"]
     search["query"] |= {"minLength": 1, "maxLength": limits.max_query_chars, "pattern": VISIBLE.pattern}
     _bound(search["k"], limits.max_k, limits.default_k)
@@ -40,12 +43,16 @@ def describe(app: FastAPI, limits: Limits, keys: KeySet) -> dict[str, Any]:
 
 
 def _mark_problems(document: dict[str, Any]) -> None:
-    """Give error responses the media type of problem documents, and drop FastAPI's own error schema."""
+    """Give error responses the media type and examples of problem documents; drop FastAPI's own schema."""
     for path in document["paths"].values():
         for operation in path.values():
             for code, response in operation["responses"].items():
                 if int(code) >= 400:
-                    response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+                    content = response["content"]["application/json"]
+                    content["examples"] = {
+                        each["type"].rpartition(":")[2]: {"value": each} for each in examples.PROBLEMS[code]
+                    }
+                    response["content"] = {MEDIA_TYPE: content}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
 
