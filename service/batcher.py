@@ -239,7 +239,7 @@ class Batcher:
             pass
 
     def _work_once(self) -> bool:
-        """Decode the next batch, if another one comes; nothing of it is held while the next one is awaited."""
+        """Decode the next batch, if another comes; nothing of it is held while the next one is awaited."""
         batch = self._next_batch()
         if batch is None:
             return False

@@ -29,6 +29,7 @@ def search_answer() -> dict[str, Any]:
         "request_id": f"request-{number}",
         "variant": ("sft", "rad-dpo")[number % 2],
         "degraded": [] if number % 10 else ["redis"],
+        "cached": False,
         "items": ITEMS,
         "requested": 20,
         "returned": 20,
