@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Cluster:
         server._desired_port = server.port
         return server
 
-    @property
+    @cached_property
     def clients(self) -> list["redis.Redis[bytes]"]:
         return [redis.Redis(port=server.port) for server in self.masters]
 
@@ -177,6 +178,7 @@ async def test_a_master_that_is_lost_and_returns(
         assert await find_all(store, epoch) == [False, False]
 
 
+@pytest.mark.slow
 def test_a_cluster_loses_masters_under_load(serve: Any, load: Any, bundles: Path, cluster: Cluster) -> None:
     with serve("--bundle", bundles / "sft", REDIS_URL=cluster.url) as served:
         keys = {
