@@ -150,7 +150,7 @@ class ServiceSettings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None, validation_alias=AliasChoices("RADSEARCH_REDIS_URL", "REDIS_URL")
     )
-    """Server that maps SIDs to items; an embedded Valkey where there is none."""
+    """Redis that maps SIDs to items, a cluster as ``redis+cluster://``; without one, an embedded Valkey."""
 
     redis_namespace: str = Field("radsearch", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """First part of every key in Redis."""

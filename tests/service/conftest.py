@@ -380,6 +380,9 @@ def serve(tmp_path: Path) -> Serve:
     ) -> Iterator[Served]:
         (tmp_path / "tmp").mkdir(exist_ok=True)
         log = tmp_path / "log"
+        # What is remembered would hide what Redis does.
+        defaults = {"RADSEARCH_RESULT_CACHE": "0", "RADSEARCH_ITEM_CACHE": "0"}
+        defaults |= {"TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1"}
         given = ["serve", "--json", "--port", port, "--event-log", tmp_path / "events", *arguments]
         with log.open("a") as errors:
             process = subprocess.Popen(
@@ -387,7 +390,7 @@ def serve(tmp_path: Path) -> Serve:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1", **environment},
+                env={**os.environ, **defaults, **environment},
             )
         with process:
             try:

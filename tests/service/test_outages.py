@@ -92,6 +92,7 @@ def test_redis_hangs_under_load(served: Any, load: Any, valkey: ValkeyServer) ->
     )
 
 
+@pytest.mark.slow
 def test_short_deadlines_are_kept_while_redis_hangs(served: Any, load: Any, valkey: ValkeyServer) -> None:
     with load(served.url, n_clients=2, timeout_ms=TIMEOUT_MS) as searches:
         searches.until(is_whole)
@@ -142,6 +143,7 @@ def test_disk_full(serve: Any, load: Any, bundles: Path, disk: list[str]) -> Non
         tell(recovery_s=recovered - began, searches=len(searches.outcomes), events_lost_and_counted=faults)
 
 
+@pytest.mark.slow
 def test_kill_9_under_load_and_again(serve: Any, load: Any, bundles: Path, tmp_path: Path) -> None:
     with serve("--bundle", bundles / "sft") as served:
         family = psutil.Process(served.process.pid).children(recursive=True)
@@ -165,6 +167,7 @@ def test_kill_9_under_load_and_again(serve: Any, load: Any, bundles: Path, tmp_p
     tell(recovery_s=recovered - began, events_whole=len(logged))
 
 
+@pytest.mark.slow
 def test_sigterm_under_load(serve: Any, load: Any, bundles: Path, tmp_path: Path) -> None:
     with serve("--bundle", bundles / "sft", RADSEARCH_DRAIN_S="1") as served:
         with load(served.url, n_clients=8, leave_when_told=True) as searches:

@@ -85,6 +85,7 @@ def test_sigterm_to_all_loses_nothing_and_leaves_nothing(
     assert len(events) == len(searches.outcomes)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_the_supervisor(serve: Any, bundles: Path, tmp_path: Path) -> None:
     with serve("--bundle", bundles / "sft", "--processes", 2) as served:
         family = psutil.Process(served.process.pid).children(recursive=True)
@@ -94,6 +95,7 @@ def test_workers_do_not_outlive_the_supervisor(serve: Any, bundles: Path, tmp_pa
         eventually(lambda: not list((tmp_path / "tmp").iterdir()))
 
 
+@pytest.mark.slow
 def test_processes_share_a_redis_and_restart_without_it(
     serve: Any, bundles: Path, valkey: ValkeyServer
 ) -> None:
