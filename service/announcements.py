@@ -85,6 +85,7 @@ class Announcements:
                     await pubsub.get_message(ignore_subscribe_messages=True, timeout=at_most_s)
 
             with _asking():
+                await self._client.initialize()  # else a cluster's subscription knows no node
                 await pubsub.subscribe(self._key)
             yield announced
 
@@ -108,6 +109,7 @@ def _asking() -> Iterator[None]:
     """Let whatever Redis and the way to it may fail with be one error."""
     try:
         yield
-    # OSError: redis-py lets some socket errors through as they are; TimeoutError is one.
-    except (RedisError, RedisClusterException, OSError) as error:
+    # redis-py lets some errors through as they are: OSError of sockets, and KeyError where no node of a
+    # cluster has the slot.
+    except (RedisError, RedisClusterException, OSError, KeyError) as error:
         raise RedisAwayError(f"{type(error).__name__}: {error}") from error

