@@ -17,7 +17,7 @@ ROOMS = {
     "training": ("train",),
     "model_export": ("train", "cpu"),
     "benchmarks": ("train", "cpu", "dev"),
-    "radsearch": (),
+    "radsearch": ("client",),
 }
 """Room to the extras that it is installed with."""
 

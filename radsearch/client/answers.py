@@ -1,0 +1,170 @@
+"""What the service answers; fields that a newer service adds are ignored."""
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Item(Answer):
+    """One item found."""
+
+    item_id: str
+    score: float
+    sid: tuple[int, ...]
+    title: str
+    attributes: dict[str, JsonValue]
+
+
+class Timings(Answer):
+    """Milliseconds of each stage; total is what the service took, not the network."""
+
+    tokenize: float
+    queue: float
+    decode: float
+    items: float
+    total: float
+
+
+class SearchAnswer(Answer):
+    """Items that answer a query, best first.
+
+    Attributes:
+        request_id: send it with the events that the answer leads to.
+        exhausted: fewer than the asked items exist.
+        degraded: what was away or spared.
+        cached: whether the same was asked before.
+        explanation: where it was asked for, as the API documents it.
+    """
+
+    request_id: str
+    items: tuple[Item, ...]
+    requested: int
+    returned: int
+    exhausted: bool
+    degraded: tuple[str, ...]
+    cached: bool
+    variant: str
+    model: str
+    epoch: str
+    timings_ms: Timings
+    explanation: dict[str, JsonValue] | None = None
+
+
+class FieldProblem(Answer):
+    """What is wrong with one part of a request; ``pointer`` is a JSON pointer into the body."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Answer):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    errors: tuple[FieldProblem, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The last part of the type, such as ``rate-limited``."""
+        return self.type.rpartition(":")[2]
+
+
+class BatchAnswer(Answer):
+    """An answer or a problem per search, in their order."""
+
+    request_id: str
+    results: tuple[SearchAnswer | Problem, ...]
+
+
+class EventAnswer(Answer):
+    """The event is on the disk."""
+
+    request_id: str
+
+
+class Attribute(Answer):
+    """An attribute that filters may name."""
+
+    name: str
+    holds: str
+
+
+class Model(Answer):
+    """One loaded variant."""
+
+    variant: str
+    model: str
+    created: str
+    revision: str
+    epoch: str
+    items: int
+    sids: int
+    fill: float | None
+    codebook_sizes: tuple[int, ...]
+    beam_widths: tuple[int, ...]
+    provider: str
+    precisions: tuple[str, ...]
+    ordering: dict[str, float]
+    metrics: dict[str, JsonValue]
+    attributes: tuple[Attribute, ...]
+
+
+class Models(Answer):
+    """What is served, and queries to try."""
+
+    models: tuple[Model, ...]
+    examples: tuple[str, ...]
+
+
+class Experiments(Answer):
+    """How variants are assigned: GrowthBook features."""
+
+    variants: tuple[str, ...]
+    features: dict[str, JsonValue]
+
+
+class Catalogue(Answer):
+    """Where a catalogue comes from; None is the variant's own bundle."""
+
+    bundle: str | None
+
+
+class VariantState(Answer):
+    """One variant and what it searches."""
+
+    variant: str
+    bundle: str | None
+    model: str
+    catalogue: Catalogue
+    previous_catalogue: Catalogue | None
+    epoch: str
+    items: int
+    share: float
+
+
+class State(Answer):
+    """What the replica that answered offers; see the admin API's document."""
+
+    version: int
+    problem: str | None
+    variants: tuple[VariantState, ...]
+    shares: dict[str, float]
+    previous_shares: dict[str, float] | None
+    delisted: int
+    upserts: int
+    bytes: int
+    max_bytes: int
+
+
+class Relisted(State):
+    """What is offered, and given items that are in no catalogue."""
+
+    unknown: tuple[str, ...]

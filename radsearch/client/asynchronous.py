@@ -1,0 +1,142 @@
+"""The client for an event loop; each call is as in :class:`radsearch.client.Client`."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+
+from radsearch.client import answers, calls
+from radsearch.client.calls import AnswerT, Call, EventType, NewItem, Search, SearchOptions
+from radsearch.client.retries import Attempts
+from radsearch.client.synchronous import DEADLINE_S, bearer
+
+
+class AsyncClient:
+    """Calls one service over connections that it keeps; any number of tasks of one loop may share it.
+
+    Args:
+        url, key, deadline_s, verify: as in :class:`radsearch.client.Client`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        deadline_s: float = DEADLINE_S,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=url, headers=bearer(key), verify=verify)
+        self._deadline_s = deadline_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def search(self, query: str, **options: Unpack[SearchOptions]) -> answers.SearchAnswer:
+        """Find items for a query, best first."""
+        return await self._send(calls.search(query, options))
+
+    async def search_batch(
+        self, searches: Sequence[Search]
+    ) -> tuple[answers.SearchAnswer | answers.Problem, ...]:
+        """Find items for several queries; where one of them fails, its problem stands in its place."""
+        return (await self._send(calls.search_batch(searches))).results
+
+    async def event(
+        self,
+        request_id: str,
+        event_type: EventType,
+        item_id: str,
+        user_id: str | None = None,
+        quantity: int = 1,
+        price: float | None = None,
+    ) -> None:
+        """Tell what a shopper did with an answer; returns when it is on the service's disk.
+
+        Where the connection breaks it may or may not be; it is not sent again, for it would count twice.
+        """
+        await self._send(calls.event(request_id, event_type, item_id, user_id, quantity, price))
+
+    async def models(self) -> answers.Models:
+        """Tell what is served."""
+        return await self._send(calls.MODELS)
+
+    async def experiments(self) -> answers.Experiments:
+        """Tell how variants are assigned."""
+        return await self._send(calls.EXPERIMENTS)
+
+    async def state(self) -> answers.State:
+        """Tell what is loaded, who gets it, and how it came about."""
+        return await self._send(calls.STATE)
+
+    async def reset(self) -> answers.State:
+        """Take back every change by admins."""
+        return await self._send(calls.RESET)
+
+    async def load_variant(self, name: str, bundle: str) -> answers.State:
+        """Load a bundle, a directory below the service's ``bundles_root``, beside the others."""
+        return await self._send(calls.load_variant(name, bundle))
+
+    async def unload_variant(self, name: str) -> answers.State:
+        """Unload a variant that gets no traffic."""
+        return await self._send(calls.unload_variant(name))
+
+    async def load_catalogue(self, name: str, bundle: str) -> answers.State:
+        """Let a variant search the catalogue of another bundle of the same model."""
+        return await self._send(calls.load_catalogue(name, bundle))
+
+    async def roll_back_catalogue(self, name: str) -> answers.State:
+        """Let a variant search the catalogue before the last one."""
+        return await self._send(calls.roll_back_catalogue(name))
+
+    async def shift_traffic(self, shares: Mapping[str, float]) -> answers.State:
+        """Give each variant a share of the callers whom no rule of the experiments concerns; together 1."""
+        return await self._send(calls.shift_traffic(shares))
+
+    async def roll_back_traffic(self) -> answers.State:
+        """Shift the traffic back to where it was before the last shift."""
+        return await self._send(calls.ROLL_BACK_TRAFFIC)
+
+    async def upsert_items(self, items: Sequence[NewItem]) -> answers.State:
+        """Add items to every catalogue or replace them; they are on offer."""
+        return await self._send(calls.upsert_items(items))
+
+    async def delist_items(self, item_ids: Sequence[str]) -> answers.Relisted:
+        """Take items off offer."""
+        return await self._send(calls.delist_items(item_ids))
+
+    async def relist_items(self, item_ids: Sequence[str]) -> answers.Relisted:
+        """Offer items again that were delisted."""
+        return await self._send(calls.relist_items(item_ids))
+
+    async def _send(self, call: Call[AnswerT]) -> AnswerT:
+        """Send a request until it is answered, refused for good, or late.
+
+        Raises:
+            ClientError: if there is no answer, or none that was asked for.
+        """
+        attempts = Attempts(self._deadline_s, call.is_repeatable)
+        while True:
+            try:
+                async with asyncio.timeout(attempts.left_s):
+                    response = await self._http.send(call.request(self._http, attempts.left_s))
+            except TimeoutError as error:
+                raise attempts.no_answer(error) from error
+            except httpx.TransportError as error:
+                pause_s = attempts.pause_after_error(error)
+            else:
+                if response.is_success:
+                    return call.read(response)
+                pause_s = attempts.pause_after_answer(response)
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,81 @@
+"""When a call is tried again, and when it has failed for good."""
+
+import math
+import random
+import time
+
+import httpx
+
+from radsearch.client.errors import NoAnswerError, ProblemError
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+COME_BACK = frozenset({429, 503})
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Attempts:
+    """The attempts of one call within its deadline.
+
+    A refusal with 429 or 503 has done nothing, so every call comes back: not before ``Retry-After``, and not
+    all clients at the same moment. A broken connection may have done something, so only what does no harm
+    twice is sent again.
+
+    Args:
+        deadline_s: for all attempts and pauses together.
+        is_repeatable: whether doing it twice does no harm.
+    """
+
+    def __init__(self, deadline_s: float, is_repeatable: bool) -> None:
+        self._deadline_s = deadline_s
+        self._end = time.monotonic() + deadline_s
+        self._is_repeatable = is_repeatable
+        self._n_pauses = 0
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline; some milliseconds at least, for what begins now."""
+        return max(0.001, self._end - time.monotonic())
+
+    def pause_after_answer(self, response: httpx.Response) -> float:
+        """How long to wait before the next attempt, in seconds.
+
+        Raises:
+            ProblemError: what the response says, if there is no next attempt.
+        """
+        spread_s = self._spread_s()
+        pause_s = _retry_after_s(response) + spread_s
+        if response.status_code not in COME_BACK or pause_s >= self.left_s:
+            raise ProblemError.of(response)
+        return pause_s
+
+    def pause_after_error(self, error: httpx.TransportError) -> float:
+        """How long to wait before the next attempt, in seconds.
+
+        Raises:
+            NoAnswerError: if there is no next attempt.
+        """
+        pause_s = self._spread_s()
+        may_repeat = self._is_repeatable or isinstance(error, NOT_SENT)
+        if not may_repeat or pause_s >= self.left_s:
+            raise self.no_answer(error) from error
+        return pause_s
+
+    def no_answer(self, error: Exception) -> NoAnswerError:
+        """What the caller is told where nothing came back."""
+        reason = str(error) or type(error).__name__
+        return NoAnswerError(f"no answer within {self._deadline_s:g} s of calling: {reason}")
+
+    def _spread_s(self) -> float:
+        """A random pause whose bound doubles with each."""
+        bound_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._n_pauses)
+        self._n_pauses += 1
+        return random.uniform(0, bound_s)
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Seconds that the service asks for; 0 where it does not, or by a date."""
+    try:
+        seconds = float(response.headers.get("Retry-After", "0"))
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
