@@ -61,6 +61,7 @@ def test_counts_add_up_over_processes_and_the_death_of_one(serve: Any, load: Any
             searches.until(lambda outcome: not outcome.error)
         assert second in workers(served)
         assert first not in workers(served)
+        print({"searches": len(searches.outcomes), "failed": len(searches.failed)})
         # Each client had one search at most with the process that was killed.
         assert len(searches.failed) <= 4
         answered = N_SEARCHES + len(searches.outcomes) - len(searches.failed)
