@@ -36,8 +36,9 @@ Answers = list[dict[str, Any]]
 
 @pytest.fixture
 def live(start_service: Any, bundles: Path) -> Iterator[Any]:
-    """A service whose catalogue a test may change."""
-    with start_service(bundles=(BundleSource("sft", bundles / "sft"),)) as running:
+    """A service whose catalogue a test may change; its answers are whole however busy the machine is."""
+    sources = (BundleSource("sft", bundles / "sft"),)
+    with start_service(bundles=sources, max_queue_ms=60_000) as running:
         yield running
 
 
