@@ -341,3 +341,31 @@ def test_redis_away_changes_nothing_and_what_it_loses_is_written_anew(
         shop.done("POST", "/items/delist", {"item_ids": ["zebra"]})
         assert "zebra" not in shop.found()
         assert shop.state["version"] == before["version"] + 1
+
+
+def test_a_replica_that_cannot_follow_goes_on_as_before(
+    start_service: Any, valkey: ValkeyServer, root: Path, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.toml", Scope.ADMIN, "ops")
+    settings = {"keys": tmp_path / "keys.toml", "redis_url": valkey.connection_url}
+    with (
+        start_service(bundles_root=root, **settings) as able,
+        start_service(bundles_root=tmp_path, **settings) as unable,
+    ):
+        able_shop, unable_shop = Shop(able, key), Shop(unable, key)
+        able_shop.done("PUT", "/items", {"items": [ZEBRA]})
+        eventually(lambda: unable_shop.state == able_shop.state)
+        able_shop.done("PUT", "/variants/next", {"bundle": "rad-dpo"})
+        able_shop.done("PUT", "/traffic", {"shares": {"next": 1.0}})
+        eventually(lambda: unable_shop.state["problem"] is not None)
+        assert "rad-dpo was loaded and cannot be read" in unable_shop.state["problem"]
+        assert unable.metric("radsearch_state_behind") == 1
+        assert unable_shop.state["version"] < able_shop.state["version"]
+        assert unable_shop.variants() == {"sft"}
+        assert "zebra" in unable_shop.found()
+        body = {"item_ids": ["zebra"]}
+        assert "cannot be read" in unable_shop.refused(409, "POST", "/items/delist", body)
+        unable_shop.done("DELETE", "/state")
+        eventually(lambda: able_shop.state == unable_shop.state)
+        assert unable.metric("radsearch_state_behind") == 0
+        assert able_shop.variants() == {"sft"}
