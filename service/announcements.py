@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from service import redis_clients
 from service.desired import DesiredState
-from service.redis_clients import RedisClient, start_afresh
+from service.redis_clients import RedisClient
 
 REPLACE = """
 if (redis.call('HGET', KEYS[1], 'stamp') or '') ~= ARGV[1] then return 0 end
@@ -92,11 +93,11 @@ class Announcements:
     async def start_afresh(self) -> None:
         """Let go of connections that an outage has broken."""
         with _asking():
-            await start_afresh(self._client)
+            await redis_clients.start_afresh(self._client)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await redis_clients.close(self._client)
 
 
 def _bytes(value: bytes | str | None) -> bytes:

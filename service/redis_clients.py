@@ -39,6 +39,16 @@ def connect(url: str, timeout_s: float) -> RedisClient:
 async def start_afresh(client: RedisClient) -> None:
     """Let go of connections, which an outage has broken, and of what is known about a cluster's nodes."""
     if isinstance(client, RedisCluster):
-        await client.aclose()  # it opens again, and asks which node has which slot
+        await close(client)  # it opens again, and asks which node has which slot
     else:
         await client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def close(client: RedisClient) -> None:
+    """Close every connection."""
+    await client.aclose()
+    if isinstance(client, RedisCluster):
+        # A cluster's client that a node has sent elsewhere counts as closed, and aclose() passes over the
+        # connections it has made since.
+        await client.nodes_manager.aclose()
+        await client.nodes_manager.aclose("startup_nodes")

@@ -16,9 +16,10 @@ import orjson
 from numpy.typing import NDArray
 from redis.typing import EncodableT, FieldT
 
+from service import redis_clients
 from service.catalogue import ItemPayload
 from service.epoch import Epoch
-from service.redis_clients import CONNECTIONS, RedisClient, start_afresh
+from service.redis_clients import CONNECTIONS, RedisClient
 
 LAYOUT = "v2"  # part of every key: releases that write values otherwise share a Redis in peace
 CHUNK_BITS = 16
@@ -50,13 +51,13 @@ class RedisEpochs:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._reader.aclose()
-        await self._writer.aclose()
+        await redis_clients.close(self._reader)
+        await redis_clients.close(self._writer)
 
     async def start_afresh(self) -> None:
         """Forget connections and nodes of before an outage."""
-        await start_afresh(self._reader)
-        await start_afresh(self._writer)
+        await redis_clients.start_afresh(self._reader)
+        await redis_clients.start_afresh(self._writer)
 
     async def is_whole(self, epoch: Epoch) -> bool:
         """Whether every field of the epoch is there."""

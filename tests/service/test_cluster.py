@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ class Cluster:
 
     def __init__(self, stack: ExitStack) -> None:
         self.masters = [self._start(stack) for _ in range(N_MASTERS)]
+        self.clients = [stack.enter_context(redis.Redis(port=server.port)) for server in self.masters]
         for number, client in enumerate(self.clients):
             slots = (number * SHARE, min((number + 1) * SHARE, SLOTS) - 1)
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
@@ -62,10 +62,6 @@ class Cluster:
         stack.callback(server.terminate)
         server._desired_port = server.port
         return server
-
-    @cached_property
-    def clients(self) -> list["redis.Redis[bytes]"]:
-        return [redis.Redis(port=server.port) for server in self.masters]
 
     @property
     def url(self) -> str:
