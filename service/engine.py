@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from service.bundle import Bundle
 from service.device import CUDA, choose_graphs, choose_provider, load_graph
 from service.embedder import Embeddings, NoEmbedder, load_embedder
 from service.errors import ServiceError
-from service.searches import OUTPUTS, BoundTrie, CapturedSearch, PlainSearch, Search, on_device
+from service.searches import OUTPUTS, BoundTrie, CapturedSearch, DeviceTrie, PlainSearch, Search, on_device
 from service.tokenizer import Query
 from sid import MOST_NODES, Ranking, Trie
 from sid.manifest import RUNNERS_UP, Graph
@@ -70,9 +71,21 @@ class Engine:
     """
 
     def __init__(
-        self, bundle: Bundle, provider: Literal["auto", "cpu", "cuda"], precision: str, intra_threads: int
+        self,
+        bundle: Bundle,
+        provider: Literal["auto", "cpu", "cuda"],
+        precision: str,
+        intra_threads: int,
+        max_batch: int,
     ) -> None:
         """Load the embedder and one graph per beam width.
+
+        Args:
+            bundle: that holds them.
+            provider: where to run them, see :func:`choose_provider`.
+            precision: which graphs, see :func:`choose_graphs`.
+            intra_threads: of one run; 0 takes all cores.
+            max_batch: prompts in a batch at most.
 
         Raises:
             BundleError: if one cannot be loaded.
@@ -80,6 +93,7 @@ class Engine:
         """
         self._bundle = bundle
         self._intra_threads = intra_threads
+        self._max_batch = max_batch
         self._provider = choose_provider(provider)
         self._device = "cuda" if self._provider == CUDA else "cpu"
         self._embedder = load_embedder(bundle.path / "embedder", self._provider, intra_threads)
@@ -119,7 +133,8 @@ class Engine:
             for width, graph in self._graphs.items()
             if graph.provider == CUDA
         }
-        return BoundTrie(self._bound(trie.graph_inputs), budgets, alive, on_device(alive, self._device))
+        on_the_device = DeviceTrie(self._bound(trie.graph_inputs), budgets)
+        return BoundTrie(on_the_device, alive, on_device(alive, self._device))
 
     def rebind(self, bound: BoundTrie, alive: NDArray[np.bool_]) -> BoundTrie:
         """The same trie on the device with other nodes alive, bool [n_nodes]."""
@@ -176,9 +191,12 @@ class Engine:
         return Beams(sids, log_probs, leaves, vectors, embeddings, rankings)
 
     def warm_up(self, trie: BoundTrie) -> None:
-        """Run the embedder and every graph once, so that no request pays for first-run allocations."""
-        for width in self.beam_widths:
-            self.search(trie, width, [Query("a", (1, 2))], [], np.zeros(1, np.int32))
+        """Run every graph on each size of batch that costs more the first time, so that no request pays."""
+        longest = self._bundle.tokenizer.longest
+        for width, search in self._searches.items():
+            for n_queries, length in search.first_batches(self._max_batch, longest):
+                queries = [Query("a", (1,) * length)] * n_queries
+                self.search(trie, width, queries, [], np.zeros(n_queries, np.int32))
 
     def _in_halves(
         self,
@@ -202,9 +220,10 @@ class Engine:
     def _load(self, graph: Graph) -> Search:
         captures = graph.provider == CUDA
         path = self._bundle.graph_path(graph.file)
-        session = load_graph(path, self._provider, self._intra_threads, captures)
-        kind = CapturedSearch if captures else PlainSearch
-        return kind(session, self._device, graph.beam_width)
+        load = partial(load_graph, path, self._provider, self._intra_threads, captures)
+        if captures:
+            return CapturedSearch(load, self._device, graph.beam_width)
+        return PlainSearch(load(), self._device, graph.beam_width)
 
     def _explanation(self, width: int) -> Search:
         """The search of a beam width that also ranks what it prunes."""

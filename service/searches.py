@@ -1,7 +1,7 @@
 """Running a graph over a trie that lies on the device; on a GPU as CUDA graphs, captured and replayed."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -13,25 +13,36 @@ from numpy.typing import NDArray
 OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 LENGTH_BUCKET = 16  # tokens; prompts are padded to a multiple of it where graphs are captured
 NOT_CAPTURED = "-1"  # tells onnxruntime to run this time as if it captured nothing
-MOST_CAPTURES = 512  # onnxruntime keeps what it captured until the session ends
+MOST_CAPTURES = 128  # of one trie; a batch of yet another size runs as it comes
+MOST_TRIES = 8  # captured by one session: onnxruntime keeps what it captured until the session ends
 
 Feeds = Mapping[str, NDArray[Any]]
-Budgets = Mapping[int, Mapping[str, ort.OrtValue]]
 
 
 @dataclass(frozen=True, eq=False)
-class BoundTrie:
-    """A trie that lies on the device; it stays there for as long as a search holds this.
+class DeviceTrie:
+    """A trie that lies on the device.
 
     Attributes:
         arrays: what every search reads, by input of the graph.
         budgets: what graphs of fixed sizes read beside them, by beam width and input.
+    """
+
+    arrays: Mapping[str, ort.OrtValue]
+    budgets: Mapping[int, Mapping[str, ort.OrtValue]]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTrie:
+    """A trie and what of it is on offer; it stays on the device for as long as a search holds this.
+
+    Attributes:
+        trie: the same one however often the offer changes.
         alive: bool [n_nodes], the nodes that a search without a filter may reach.
         alive_on_device: the same.
     """
 
-    arrays: Mapping[str, ort.OrtValue]
-    budgets: Budgets
+    trie: DeviceTrie
     alive: NDArray[np.bool_]
     alive_on_device: ort.OrtValue
 
@@ -39,16 +50,24 @@ class BoundTrie:
 class Search(Protocol):
     """Runs a graph."""
 
-    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+    def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """Decode a batch; any number of threads may.
 
         Args:
-            trie: that holds the SIDs to find.
+            bound: the trie that holds the SIDs to find.
             feeds: tokens, mask, query_embedding and filter_start, see ``model_export.graph``.
             masks: bool [n_nodes] each, filters behind what is on offer without one.
 
         Returns:
             What ``outputs`` of the search names.
+        """
+
+    def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
+        """Numbers of prompts and lengths whose first run costs more than later ones.
+
+        Args:
+            max_batch: prompts in a batch at most.
+            longest: tokens in a prompt at most.
         """
 
 
@@ -71,12 +90,26 @@ class PlainSearch:
         self._outputs = outputs
         self._has_budget = any(value.name.startswith("chunks_") for value in session.get_inputs())
 
-    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+    def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
-        binding = self._session.io_binding()
-        self._bind_trie(binding, trie)
+        return self._run(self._session, bound, feeds, masks)
+
+    def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
+        """As in :class:`Search`: of any size, one."""
+        del max_batch
+        return [(1, longest)]
+
+    def _run(
+        self,
+        session: ort.InferenceSession,
+        bound: BoundTrie,
+        feeds: Feeds,
+        masks: Sequence[NDArray[np.bool_]],
+    ) -> list[NDArray[Any]]:
+        binding = session.io_binding()
+        self._bind_trie(binding, bound.trie)
         alive = (
-            on_device(np.concatenate([trie.alive, *masks]), self._device) if masks else trie.alive_on_device
+            on_device(np.concatenate([bound.alive, *masks]), self._device) if masks else bound.alive_on_device
         )
         binding.bind_ortvalue_input("alive", alive)
         for name, array in feeds.items():
@@ -85,11 +118,11 @@ class PlainSearch:
             binding.bind_output(name, "cpu")
         options = ort.RunOptions()
         options.add_run_config_entry("gpu_graph_id", NOT_CAPTURED)
-        self._session.run_with_iobinding(binding, options)
+        session.run_with_iobinding(binding, options)
         outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
         return outputs
 
-    def _bind_trie(self, binding: ort.IOBinding, trie: BoundTrie) -> None:
+    def _bind_trie(self, binding: ort.IOBinding, trie: DeviceTrie) -> None:
         budget = trie.budgets[self._beam_width] if self._has_budget else {}
         for name, value in (*trie.arrays.items(), *budget.items()):
             binding.bind_ortvalue_input(name, value)
@@ -105,54 +138,103 @@ class _Capture:
     options: ort.RunOptions = field(default_factory=ort.RunOptions)
 
 
+@dataclass
+class _Captures:
+    """What a session has captured over one trie.
+
+    Attributes:
+        session: it, and no other can replay them.
+        alive: what is on offer, in memory that every one of them reads.
+        offered: the same on the host.
+        by_size: captures by number of prompts and length.
+    """
+
+    session: ort.InferenceSession
+    alive: ort.OrtValue
+    offered: NDArray[np.bool_]
+    by_size: dict[tuple[int, ...], _Capture] = field(default_factory=dict)
+
+    def offer(self, alive: NDArray[np.bool_]) -> None:
+        """Let the next run reach other nodes; nothing is captured anew."""
+        if alive is not self.offered:
+            self.alive.update_inplace(alive)
+            self.offered = alive
+
+
 class CapturedSearch(PlainSearch):
     """Runs a graph of fixed sizes by replaying CUDA graphs, one per trie and size of batch.
 
     Batches are padded to a power of two and prompts to a multiple of ``LENGTH_BUCKET``, so that there are few
     sizes; what is captured reads its inputs where they lay, so every batch is written there. A batch with
     filters runs as it comes: its masks have a size of their own. One batch runs at a time, the device's own.
+    Captures last as long as their session, so every ``MOST_TRIES`` tries another is loaded, and a session
+    goes with the last trie that it captured.
 
     Args:
-        session: the graph, loaded with ``enable_cuda_graph``.
+        load: the graph, with ``enable_cuda_graph``.
         device: "cuda"; "cpu" runs the same steps and captures nothing.
         beam_width: K.
         outputs: what a run gives.
     """
 
     def __init__(
-        self, session: ort.InferenceSession, device: str, beam_width: int, outputs: Sequence[str] = OUTPUTS
+        self,
+        load: Callable[[], ort.InferenceSession],
+        device: str,
+        beam_width: int,
+        outputs: Sequence[str] = OUTPUTS,
     ) -> None:
-        super().__init__(session, device, beam_width, outputs)
+        super().__init__(load(), device, beam_width, outputs)
+        self._load = load
         self._running = threading.Lock()
-        self._captures: WeakKeyDictionary[BoundTrie, dict[tuple[int, ...], _Capture]] = WeakKeyDictionary()
+        self._captures: WeakKeyDictionary[DeviceTrie, _Captures] = WeakKeyDictionary()
+        self._n_tries = 0  # that the session has captured, those that are gone too
         self._n_captured = 0
 
-    def run(self, trie: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
+    def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
+        padded = _padded(feeds)
         with self._running:
-            capture = None if masks else self._capture(trie, padded := _padded(feeds))
+            captures = self._captures_of(bound)
+            capture = None if masks else self._capture(captures, bound.trie, padded)
             if capture is None:
-                return super().run(trie, feeds, masks)
+                return self._run(captures.session, bound, feeds, masks)
+            captures.offer(bound.alive)
             for name, array in padded.items():
                 capture.inputs[name].update_inplace(array)
-            self._session.run_with_iobinding(capture.binding, capture.options)
+            captures.session.run_with_iobinding(capture.binding, capture.options)
             n_queries = len(feeds["tokens"])
             return [output.numpy()[:n_queries].copy() for output in capture.outputs]
 
-    def _capture(self, trie: BoundTrie, feeds: Feeds) -> _Capture | None:
-        """The capture for a size of batch; None if it would be one too many."""
-        of_trie = self._captures.setdefault(trie, {})
-        size = feeds["tokens"].shape
-        if size not in of_trie:
-            if self._n_captured >= MOST_CAPTURES:
-                return None
-            self._n_captured += 1
-            of_trie[size] = self._prepared(trie, feeds)
-        return of_trie[size]
+    def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
+        """As in :class:`Search`: each size that is captured."""
+        lengths = range(LENGTH_BUCKET, longest + LENGTH_BUCKET, LENGTH_BUCKET)
+        doublings = range((max_batch - 1).bit_length() + 1)
+        return [(1 << doubling, min(length, longest)) for doubling in doublings for length in lengths]
 
-    def _prepared(self, trie: BoundTrie, feeds: Feeds) -> _Capture:
+    def _captures_of(self, bound: BoundTrie) -> _Captures:
+        """What there is over a trie; nothing yet, of a session that has room, where it is new."""
+        captures = self._captures.get(bound.trie)
+        if captures is None:
+            if self._n_tries == MOST_TRIES:
+                self._session, self._n_tries = self._load(), 0
+            self._n_tries += 1
+            own = on_device(bound.alive.copy(), self._device)  # on a CPU it would be the offer's own memory
+            captures = self._captures[bound.trie] = _Captures(self._session, own, bound.alive)
+        return captures
+
+    def _capture(self, captures: _Captures, trie: DeviceTrie, feeds: Feeds) -> _Capture | None:
+        """The capture for a size of batch; None if it would be one too many."""
+        size = feeds["tokens"].shape
+        if size not in captures.by_size:
+            if len(captures.by_size) >= MOST_CAPTURES:
+                return None
+            captures.by_size[size] = self._prepared(captures, trie, feeds)
+        return captures.by_size[size]
+
+    def _prepared(self, captures: _Captures, trie: DeviceTrie, feeds: Feeds) -> _Capture:
         """Memory and bindings; onnxruntime captures at the first run."""
-        described = {output.name: output for output in self._session.get_outputs()}
+        described = {output.name: output for output in captures.session.get_outputs()}
         inputs = {name: on_device(array, self._device) for name, array in feeds.items()}
         outputs = {
             name: ort.OrtValue.ortvalue_from_shape_and_type(
@@ -163,13 +245,14 @@ class CapturedSearch(PlainSearch):
             )
             for name in self._outputs
         }
-        binding = self._session.io_binding()
+        binding = captures.session.io_binding()
         self._bind_trie(binding, trie)
-        for name, value in {**inputs, "alive": trie.alive_on_device}.items():
+        for name, value in {**inputs, "alive": captures.alive}.items():
             binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
         capture = _Capture(inputs, tuple(outputs.values()), binding)
+        self._n_captured += 1
         capture.options.add_run_config_entry("gpu_graph_id", str(self._n_captured))
         return capture
 

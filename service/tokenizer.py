@@ -48,6 +48,18 @@ class QueryTokenizer:
         except Exception as error:  # the library raises bare Exceptions for whatever is wrong in the file
             raise BundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from error
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a prompt at most.
+
+        Raises:
+            BundleError: if there is no limit.
+        """
+        truncation = self._tokenizer.truncation
+        if truncation is None:
+            raise BundleError("the tokenizer does not limit how long prompts are; export the bundle again")
+        return int(truncation["max_length"])
+
     def encode(self, text: str) -> Query | None:
         """Read what a shopper typed; None where there is nothing to read."""
         cleaned = clean_query(text)

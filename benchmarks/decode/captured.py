@@ -13,7 +13,7 @@ from model_export.graph import build_graph
 from model_export.graph_files import GraphWriter
 from model_export.proof import weights_of
 from service.device import CPU, CUDA, load_graph
-from service.searches import BoundTrie, CapturedSearch, on_device
+from service.searches import BoundTrie, CapturedSearch, DeviceTrie, on_device
 from training.model import Prompts
 
 
@@ -37,8 +37,8 @@ def captured_search(setup: Setup, beam_width: int, device: str) -> Callable[[Pro
         for inputs in (setup.trie.graph_inputs, setup.trie.chunk_budget(beam_width))
     )
     alive = np.ones(setup.trie.n_nodes, dtype=bool)
-    trie = BoundTrie(arrays, {beam_width: budget}, alive, on_device(alive, device))
-    search = CapturedSearch(session, device, beam_width)
+    trie = BoundTrie(DeviceTrie(arrays, {beam_width: budget}), alive, on_device(alive, device))
+    search = CapturedSearch(lambda: session, device, beam_width)
 
     def run(prompts: Prompts) -> list[NDArray[Any]]:
         feeds = {

@@ -29,7 +29,7 @@ class BareEngine:
     def __init__(self, path: Path, beam_width: int, threads: int) -> None:
         bundle = Bundle.load(path)
         epoch = Epoch.load(path, bundle.manifest)
-        self._engine = Engine(bundle, "cpu", "auto", 1)
+        self._engine = Engine(bundle, "cpu", "auto", 1, max(BATCH_SIZES))
         self._trie = self._engine.bind(epoch.trie, np.ones(epoch.trie.n_nodes, dtype=bool))
         self._tokenizer = bundle.tokenizer
         self._beam_width = beam_width

@@ -34,7 +34,7 @@ def epoch(bundle: Bundle) -> Epoch:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle, "cpu", "auto", intra_threads=1)
+    return Engine(bundle, "cpu", "auto", intra_threads=1, max_batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +122,11 @@ def test_nodes_that_are_dead_without_a_filter_are_not_reached(
 
 def test_cuda_that_is_not_there_is_refused(bundle: Bundle) -> None:
     with pytest.raises(ServiceError, match="--provider cpu"):
-        Engine(bundle, "cuda", "auto", intra_threads=1)
+        Engine(bundle, "cuda", "auto", intra_threads=1, max_batch=8)
 
 
 def test_auto_takes_what_is_there(bundle: Bundle) -> None:
-    assert Engine(bundle, "auto", "auto", intra_threads=1).provider == "CPUExecutionProvider"
+    assert Engine(bundle, "auto", "auto", intra_threads=1, max_batch=8).provider == "CPUExecutionProvider"
 
 
 def test_a_graph_that_cannot_be_loaded(
@@ -135,7 +135,7 @@ def test_a_graph_that_cannot_be_loaded(
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     monkeypatch.setattr(Bundle, "graph_path", lambda *_: tmp_path / "graph.onnx")
     with pytest.raises(BundleError, match="cannot be loaded"):
-        Engine(bundle, "cpu", "auto", intra_threads=1)
+        Engine(bundle, "cpu", "auto", intra_threads=1, max_batch=8)
 
 
 @pytest.mark.parametrize("explains", [False, True])
