@@ -3,17 +3,17 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import orjson
 
 from service.batcher import Batcher, Decoded, Prompt
 from service.cache import Result, ResultCache, key_of
 from service.events import EventLog
 from service.experiments import Assignment, Caller, Experiments
+from service.explanation import explanation_of
 from service.filters import FilterMask
 from service.items import FilledBeams, best_items
 from service.limits import Limits
@@ -22,10 +22,6 @@ from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
 from service.recent import RecentItems
 from service.schemas import (
-    ExplainedCode,
-    ExplainedSid,
-    Item,
-    PrunedPrefix,
     SearchExplanation,
     SearchRequest,
     SearchResponse,
@@ -35,7 +31,6 @@ from service.snapshot import Snapshot
 from service.tokenizer import Query
 from service.tracing import Stage, Tracing
 from service.variants import Variant
-from sid import explain
 
 RECENT_SEARCHES = 1_000  # of a variant, over which its mean fill is told
 
@@ -176,7 +171,7 @@ class Retriever:
         result = await self._items(search, decoded, left, width, False, deadline)
         clock.stop("items")
         beams = FilledBeams.best(decoded, width)
-        told = _explanation(search.snapshot, decoded, beams, prompt.graph_width, result.items)
+        told = explanation_of(search.snapshot, decoded, beams, prompt.graph_width, left, result.items)
         return result, told
 
     async def _items(
@@ -313,20 +308,3 @@ class _Clock:
         queue_s, decode_s = (self.decoded.queue_s, self.decoded.decode_s) if self.decoded else (0.0, 0.0)
         stages = {"queue": queue_s, "decode": decode_s, "items": 0.0} | self.stages
         return Timings(**{stage: round(1000 * seconds, 3) for stage, seconds in stages.items()})
-
-
-def _explanation(
-    snapshot: Snapshot, decoded: Decoded, beams: FilledBeams, width: int, items: Sequence[Item]
-) -> SearchExplanation:
-    """Say how the SIDs of the items came about."""
-    sids = list(dict.fromkeys(tuple(item.sid) for item in items))
-    leaf_of = dict(zip(map(tuple, beams.sids.tolist()), beams.leaves.tolist(), strict=True))
-    leaves = np.array([leaf_of[sid] for sid in sids], dtype=np.int32)
-    told = explain(snapshot.epoch.trie, decoded.rankings, width, leaves)
-    return SearchExplanation(
-        sids=[
-            ExplainedSid(sid=list(sid), codes=[ExplainedCode(**vars(step)) for step in steps])
-            for sid, steps in zip(sids, told.steps, strict=True)
-        ],
-        pruned=[[PrunedPrefix(**asdict(one)) for one in level] for level in told.pruned],
-    )

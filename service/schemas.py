@@ -143,6 +143,17 @@ class Timings(Answer):
     total: float
 
 
+class KeptPrefix(Answer):
+    """A prefix that went on, and what might follow it."""
+
+    prefix: list[int]
+    log_prob: float
+    in_trie: int = Field(
+        description="Codes that may follow because a SID has them; 0 where the SID is whole."
+    )
+    alive: int = Field(description="Those of them under which the filter leaves an item.")
+
+
 class PrunedPrefix(Answer):
     """A prefix that the search looked at and left."""
 
@@ -171,6 +182,10 @@ class SearchExplanation(Answer):
     """How the model came to the SIDs of the items."""
 
     sids: list[ExplainedSid] = Field(description="Of the items in the answer, each once.")
+    root: KeptPrefix = Field(description="The empty prefix, from which all go on.")
+    kept: list[list[KeptPrefix]] = Field(
+        description="Per level, the prefixes that went on, best first; on the last, the SIDs found."
+    )
     pruned: list[list[PrunedPrefix]] = Field(description="Per level, the best prefixes that were left.")
 
 

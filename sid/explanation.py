@@ -1,6 +1,6 @@
 """Why beam search found a SID: how its prefixes ranked level by level, and what was pruned beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,23 @@ class Ranking:
 
     nodes: NDArray[np.int32]
     log_probs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A prefix that went on.
+
+    Attributes:
+        prefix: its codes.
+        log_prob: of the prefix.
+        in_trie: codes that may follow because a SID has them; 0 where the prefix is a whole SID.
+        alive: those of them under which the filter leaves an item.
+    """
+
+    prefix: tuple[int, ...]
+    log_prob: float
+    in_trie: int
+    alive: int
 
 
 @dataclass(frozen=True)
@@ -59,16 +76,24 @@ class Explanation:
     """How a search came to its SIDs.
 
     Attributes:
+        root: the empty prefix, from which all go on.
+        kept: per level, the prefixes that went on, best first; on the last one they are the SIDs found.
         pruned: per level, the best prefixes that did not go on, best first.
         steps: per SID asked about, a step per level.
     """
 
+    root: Kept
+    kept: tuple[tuple[Kept, ...], ...]
     pruned: tuple[tuple[Pruned, ...], ...]
     steps: tuple[tuple[Step, ...], ...]
 
 
 def explain(
-    trie: Trie, rankings: Sequence[Ranking], beam_width: int, leaves: NDArray[np.integer]
+    trie: Trie,
+    rankings: Sequence[Ranking],
+    beam_width: int,
+    leaves: NDArray[np.integer],
+    alive: NDArray[np.bool_] | None = None,
 ) -> Explanation:
     """Follow found SIDs through the levels of their search.
 
@@ -77,10 +102,13 @@ def explain(
         rankings: per level, the K prefixes that went on and then the best of the others.
         beam_width: K.
         leaves: int [n], SIDs that the search found.
+        alive: bool [n_nodes], the nodes that it might reach; None for all.
 
     Raises:
         ValueError: if a leaf was not found by this search.
     """
+    root = _kept(trie, 0, 0.0, alive)
+    kept = tuple(tuple(_all_kept(trie, ranking, beam_width, alive)) for ranking in rankings)
     pruned = tuple(_pruned(trie, ranking, beam_width) for ranking in rankings)
     places = [{int(node): place for place, node in enumerate(ranking.nodes)} for ranking in rankings]
     explained = []
@@ -95,19 +123,44 @@ def explain(
             steps.append(Step(int(trie.codes[node - 1]), reached - before, place + 1, margin))
             before = reached
         explained.append(tuple(steps))
-    return Explanation(pruned, tuple(explained))
+    return Explanation(root, kept, pruned, tuple(explained))
+
+
+def _all_kept(
+    trie: Trie, ranking: Ranking, beam_width: int, alive: NDArray[np.bool_] | None
+) -> Iterator[Kept]:
+    for node, log_prob in zip(ranking.nodes[:beam_width], ranking.log_probs[:beam_width], strict=True):
+        if node >= 0:
+            yield _kept(trie, int(node), float(log_prob), alive)
+
+
+def _kept(trie: Trie, node: int, log_prob: float, alive: NDArray[np.bool_] | None) -> Kept:
+    children = _children(trie, node)
+    n_alive = len(children) if alive is None else int(alive[children.start : children.stop].sum())
+    return Kept(_prefix(trie, node), log_prob, len(children), n_alive)
 
 
 def _pruned(trie: Trie, ranking: Ranking, beam_width: int) -> tuple[Pruned, ...]:
     n_ranked = int((ranking.nodes >= 0).sum())
     return tuple(
         Pruned(
-            prefix=tuple(int(trie.codes[node - 1]) for node in _path(trie, int(ranking.nodes[place]))),
+            prefix=_prefix(trie, int(ranking.nodes[place])),
             log_prob=float(ranking.log_probs[place]),
             behind=float(ranking.log_probs[beam_width - 1] - ranking.log_probs[place]),
         )
         for place in range(beam_width, n_ranked)
     )
+
+
+def _children(trie: Trie, node: int) -> range:
+    """The nodes one level below a node; none below a leaf."""
+    if node >= trie.n_internal:
+        return range(0)
+    return range(int(trie.indptr[node]) + 1, int(trie.indptr[node + 1]) + 1)
+
+
+def _prefix(trie: Trie, node: int) -> tuple[int, ...]:
+    return tuple(int(trie.codes[step - 1]) for step in _path(trie, node))
 
 
 def _path(trie: Trie, node: int) -> list[int]:

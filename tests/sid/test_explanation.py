@@ -41,3 +41,24 @@ def test_a_wide_beam_prunes_nothing() -> None:
 def test_a_leaf_of_another_search_is_refused() -> None:
     with pytest.raises(ValueError, match="leaf 0 was not found"):
         explain(TRIE, RANKINGS, 2, np.array([0]))
+
+
+def test_what_went_on_is_told_with_what_might_follow() -> None:
+    alive = np.ones(TRIE.n_nodes, dtype=bool)
+    alive[[4, 7]] = False  # the filter takes (0, 1) and (2, 0) out
+    explanation = explain(TRIE, RANKINGS, 2, np.array([1]), alive)
+    root, (first, second) = explanation.root, explanation.kept
+    assert (root.prefix, root.log_prob, root.in_trie, root.alive) == ((), 0.0, 3, 3)
+    assert [(one.prefix, one.log_prob) for one in first] == [((1,), -0.5), ((0,), -1.0)]
+    assert [(one.in_trie, one.alive) for one in first] == [(1, 1), (2, 1)]
+    assert [one.prefix for one in second] == [(0, 3), (1, 2)]
+    assert {(one.in_trie, one.alive) for one in second} == {(0, 0)}
+
+
+def test_without_a_filter_all_that_may_follow_is_alive() -> None:
+    explanation = explain(TRIE, RANKINGS, 3, np.array([2]))
+    assert [(one.prefix, one.in_trie, one.alive) for one in explanation.kept[0]] == [
+        ((1,), 1, 1),
+        ((0,), 2, 2),
+        ((2,), 1, 1),
+    ]
