@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext
 
 from service.engine import Beams, Engine
 from service.filters import FilterMask
+from service.loop_lag import LoopLag
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
 from service.searches import LENGTH_BUCKET, BoundTrie
@@ -148,6 +149,7 @@ class Batcher:
         self._metrics = metrics
         self._tracing = tracing
         self._loop = asyncio.get_running_loop()
+        self._lag = LoopLag()
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first; changed only while _changing is held
         self._changing = threading.Condition()
@@ -160,8 +162,11 @@ class Batcher:
 
     @property
     def expected_wait_s(self) -> float:
-        """How long a prompt that came now would wait for its turn, by what those before it cost."""
-        return len(self._queue) * self._query_s / len(self._workers)
+        """How long a prompt that came now would wait for its turn, by what those before it cost.
+
+        Where answers cost the event loop more than the device, it is the loop that they wait for.
+        """
+        return len(self._queue) * self._query_s / len(self._workers) + self._lag.seconds
 
     @property
     def pressure(self) -> float:
@@ -197,6 +202,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Wait for the batches that run and stop; queued prompts have no callers left by then."""
+        self._lag.close()
         with self._changing:
             self._is_closed = True
             self._changing.notify_all()
@@ -205,8 +211,9 @@ class Batcher:
 
     def _enqueue(self, prompt: Prompt, deadline: float) -> _Job:
         if len(self._queue) >= self._queue_limit or self.pressure >= 1:
+            wait_s = self.expected_wait_s
             raise OverloadedError(
-                f"{len(self._queue)} searches wait already; try again in a moment", self.expected_wait_s
+                f"{len(self._queue)} searches wait already, for {wait_s:.2f} s; try again in a moment", wait_s
             )
         job = _Job(prompt, self._loop.create_future(), time.perf_counter(), deadline)
         with self._changing:

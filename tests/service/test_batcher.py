@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -104,6 +105,18 @@ async def occupy(batcher: Batcher, recorder: Recorder) -> asyncio.Task[Decoded]:
     return task
 
 
+async def busy_for_one_turn(seconds: float) -> None:
+    """Do what other searches might, while everything else waits."""
+    time.sleep(seconds)
+    await asyncio.sleep(0.001)
+
+
+async def until_idle(batcher: Batcher) -> None:
+    async with asyncio.timeout(60):
+        while batcher.pressure > 0.5:
+            await asyncio.sleep(0.01)
+
+
 async def test_everyone_gets_the_own_answer() -> None:
     async with batching() as (batcher, recorder, _):
         decoded = await asyncio.gather(*(batcher.decode(prompt(recorder, n), soon()) for n in range(1, 30)))
@@ -154,9 +167,9 @@ async def test_a_slow_device_gets_small_batches() -> None:
 
 
 async def test_what_would_wait_too_long_is_refused() -> None:
-    async with batching(max_queue_s=0.2, max_batch=1) as (batcher, recorder, _):
+    async with batching(max_queue_s=0.6, max_batch=1) as (batcher, recorder, _):
         slow = await occupy(batcher, recorder)
-        await asyncio.sleep(0.11)
+        await asyncio.sleep(0.31)
         recorder.may_answer.set()
         await slow
         running = await occupy(batcher, recorder)
@@ -168,7 +181,18 @@ async def test_what_would_wait_too_long_is_refused() -> None:
         assert refused.value.headers == {"Retry-After": "1"}
         recorder.may_answer.set()
         await asyncio.gather(running, *waiting)
-        assert batcher.pressure == 0
+        await until_idle(batcher)
+
+
+async def test_an_event_loop_that_is_behind_refuses() -> None:
+    async with batching(max_queue_s=0.2) as (batcher, recorder, _):
+        await busy_for_one_turn(0.4)
+        assert batcher.pressure < 1, "one pause alone says nothing"
+        await busy_for_one_turn(0.4)
+        with pytest.raises(OverloadedError):
+            await batcher.decode(prompt(recorder, 3), soon())
+        await until_idle(batcher)
+        await batcher.decode(prompt(recorder, 3), soon())
 
 
 async def test_only_prompts_that_fit_share_a_batch() -> None:
