@@ -124,6 +124,7 @@ def order_items(
     weights: OrderingWeights,
     k: int,
     item_mask: NDArray[np.bool_] | None = None,
+    max_per_sid: int | None = None,
 ) -> RankedItems:
     """Score the items of all found SIDs by one sum and keep the best k.
 
@@ -136,6 +137,8 @@ def order_items(
         weights: of the parts of a score.
         k: how many items at most, ≥ 0.
         item_mask: bool [n_items]; false rows are left out (a filter). None keeps all.
+        max_per_sid: how many items of one SID at most, ≥ 1, so that those of a crowded one do not fill the
+            answer. None keeps all.
 
     Returns:
         At most k items; fewer when the postings hold fewer.
@@ -147,6 +150,9 @@ def order_items(
         kept = item_mask[items]
         items, beams = items[kept], beams[kept]
     scores = catalogue.parts(items, log_probs[beams], query, weights) @ weights.of_parts()
+    if max_per_sid is not None:
+        kept = _best_of_each(beams, items, scores, max_per_sid)
+        items, beams, scores = items[kept], beams[kept], scores[kept]
     best = best_first(items, scores, k)
     return RankedItems(items[best], scores[best], beams[best])
 
@@ -159,3 +165,9 @@ def best_first(items: Rows, scores: Floats, k: int) -> NDArray[np.int64]:
     kth = np.partition(scores, -k)[-k] if k < len(scores) else scores.min()
     candidates = np.flatnonzero(scores >= kth)
     return candidates[np.lexsort((items[candidates], -scores[candidates]))][:k]
+
+
+def _best_of_each(beams: Rows, items: Rows, scores: Floats, n: int) -> NDArray[np.int64]:
+    """Where the n highest scores of each beam stand; ``beams`` is ascending."""
+    order = np.lexsort((items, -scores, beams))  # leaves the beams in place
+    return order[np.arange(len(beams)) - np.searchsorted(beams, beams) < n]

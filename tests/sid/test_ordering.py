@@ -1,5 +1,6 @@
 """Items are ordered as plain Python would sort them."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +62,7 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
         "item_mask": draw(
             st.none() | st.lists(st.booleans(), min_size=n_items, max_size=n_items).map(np.array)
         ),
+        "max_per_sid": draw(st.none() | st.integers(1, 4)),
     }
 
 
@@ -92,7 +94,13 @@ def test_order_equals_a_plain_sort(answer: dict) -> None:
             score += weights.tau * cosine + weights.prior * float(catalogue.prior[item])
             score += weights.words * words + weights.trigrams * trigrams + weights.embedding * of_embeddings
             expected.append((-score, item, beam))
-    expected = sorted(expected)[: answer["k"]]
+    most, taken = answer["max_per_sid"], Counter[int]()
+    ordered, expected = sorted(expected), []
+    for negated, item, beam in ordered:
+        taken[beam] += 1
+        if most is None or taken[beam] <= most:
+            expected.append((negated, item, beam))
+    expected = expected[: answer["k"]]
 
     ranked = order_items(**answer)
 
