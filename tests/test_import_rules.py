@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("sid", "training", "model_export", "service", "loadtest", "benchmarks", "radsearch")
+ROOMS = ("sid", "training", "model_export", "service", "loadtest", "reports", "benchmarks", "radsearch")
 
 MAY_IMPORT = {
     "sid": ("sid",),
-    "training": ("training", "sid"),
+    "training": ("training", "sid", "reports"),
     "model_export": (
         "model_export",
         "sid",
@@ -29,7 +29,8 @@ MAY_IMPORT = {
         "training.search",
     ),
     "service": ("service", "sid"),
-    "loadtest": ("loadtest",),
+    "loadtest": ("loadtest", "reports"),
+    "reports": ("reports",),
 }
 """Room to the rooms, or modules of a room, that it may know."""
 
@@ -104,9 +105,10 @@ def test_a_room_runs_without_the_others_packages(room: str) -> None:
     assert [place for place, found in imports_of(room) if within(found.target, NEVER_IMPORTS[room])] == []
 
 
-def test_sid_needs_numpy_and_nothing_else() -> None:
-    allowed = (*sys.stdlib_module_names, "numpy", "sid")
-    assert [place for place, found in imports_of("sid") if not within(found.target, allowed)] == []
+@pytest.mark.parametrize("room", ["sid", "reports"])
+def test_a_room_that_all_share_needs_numpy_and_nothing_else(room: str) -> None:
+    allowed = (*sys.stdlib_module_names, "numpy", room)
+    assert [place for place, found in imports_of(room) if not within(found.target, allowed)] == []
 
 
 def test_the_command_line_imports_a_room_only_when_asked() -> None:

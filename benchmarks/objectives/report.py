@@ -1,18 +1,20 @@
 """The result as one self-contained HTML page."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
-from benchmarks.objectives.page import cell, page, plots, section, table, text
 from benchmarks.objectives.plan import RAD_DPO, SFT, START
-from benchmarks.objectives.plots import curves, forest, points, verdict
 from benchmarks.objectives.study import WITHOUT_RDRW
+from reports.axes import Axis
+from reports.intervals import Interval
+from reports.page import bullets, cell, facts, note, page, plots, section, table, text
+from reports.plots import curves, forest
 
 Result = dict[str, Any]
 
 HALLUCINATION = "hallucination"
 AS_LOGGED = "as logged"
+POINTS = Axis("points above and below 0", factor=100, signed=True)  # hundredths of a metric
 
 
 def render(result: Result) -> str:
@@ -77,9 +79,9 @@ def _difference_table(result: Result, first: str, pairs: Mapping[str, tuple[str,
 def _difference_cell(metric: str, difference: Mapping[str, float] | None) -> str:
     if difference is None:
         return cell()
-    mean, _, interval = points(difference).partition(" ")
-    kind = verdict(difference, metric == HALLUCINATION)
-    return cell(mean, f"{interval} p {difference['p']:.3f}", kind)
+    found = _interval(difference)
+    mean, _, ends = found.shown(POINTS.factor).partition(" ")
+    return cell(mean, f"{ends} p {difference['p']:.3f}", found.kind(metric == HALLUCINATION))
 
 
 def _verdicts(result: Result) -> list[str]:
@@ -90,18 +92,18 @@ def _verdicts(result: Result) -> list[str]:
     against_sft = _differences(result, RAD_DPO, SFT)
     told = {kind: [] for kind in ("better", "worse", "same")}  # type: dict[str, list[str]]
     for metric, difference in against_sft.items():
-        told[verdict(difference, metric == HALLUCINATION)].append(metric)
+        told[_interval(difference).kind(metric == HALLUCINATION)].append(metric)
     sentences = [
         f"{words}: {', '.join(told[kind])}."
         for kind, words in (
             ("better", "Better than continued SFT, with an interval that excludes 0"),
-            ("worse", "Worse, likewise"),
+            ("worse", "Worse than it, with an interval that excludes 0"),
             ("same", "Not to be told apart from it"),
         )
         if told[kind]
     ]
-    note = "Differences in points (hundredths), with 95% intervals; for hallucination, less is better."
-    return [text(*sentences), shown, f'<p class="note">{note}</p>']
+    said = "Differences in points (hundredths), with 95% intervals; for hallucination, less is better."
+    return [text(*sentences), shown, note(said)]
 
 
 def _rows(result: Result) -> str:
@@ -134,8 +136,11 @@ def _gaps(result: Result, parts: Mapping[str, Result], ours: str, theirs: str) -
 
 
 def _forest(title: str, metric: str, by_row: Mapping[str, Mapping[str, Any]]) -> str:
-    known = {row: differences[metric] for row, differences in by_row.items() if metric in differences}
-    return forest(title, known, metric == HALLUCINATION)
+    known = {
+        row: _interval(differences[metric]) for row, differences in by_row.items() if metric in differences
+    }
+    kinds = {row: difference.kind(metric == HALLUCINATION) for row, difference in known.items()}
+    return forest(title, known, POINTS, kinds)
 
 
 def _ablation(result: Result) -> list[str]:
@@ -158,16 +163,15 @@ def _scale(result: Result) -> list[str]:
     return [text(said, "is part of a larger one of the same seed."), plots(figures)]
 
 
-def _curves(
-    result: Result, points_: list[Result], rows: list[str], labels: list[str], axis: str
-) -> list[str]:
+def _curves(result: Result, points: list[Result], rows: list[str], labels: list[str], axis: str) -> list[str]:
     figures = []
     for metric in [*result["tuned_for"], HALLUCINATION]:
         lines = {
-            row: [point.get("metrics", {}).get(row, {}).get(metric) for point in points_] for row in rows
+            row: [_known(point.get("metrics", {}).get(row, {}).get(metric)) for point in points]
+            for row in rows
         }
         if any(any(line) for line in lines.values()):
-            figures.append(curves(metric, lines, labels, axis))
+            figures.append(curves(metric, lines, labels, axis, Axis(metric)))
     return figures
 
 
@@ -182,7 +186,7 @@ def _noise(result: Result) -> list[str]:
         for name, key in (("precision", "precision"), ("recall", "recall"), ("AUC", "auc"), ("base", "share"))
     }
     axis = "negatives that are relevant in truth"
-    figures = [curves("Low weights as a detector", lines, labels, axis)]
+    figures = [curves("Low weights as a detector", lines, labels, axis, Axis("share, AUC"))]
     figures += _curves(result, list(controlled.values()), [RAD_DPO, WITHOUT_RDRW], labels, axis)
     figures += _gaps(result, dict(zip(labels, controlled.values(), strict=True)), RAD_DPO, WITHOUT_RDRW)
     heads = ["pseudo-negatives", "of the pairs", "low weight", "precision", "recall", "AUC", "pairs"]
@@ -200,8 +204,16 @@ def _noise(result: Result) -> list[str]:
     ]
 
 
-def _exactly(value: float | None) -> Mapping[str, float] | None:
-    return None if value is None else {"mean": value, "low": value, "high": value}
+def _interval(estimate: Mapping[str, float]) -> Interval:
+    return Interval(estimate["mean"], estimate["low"], estimate["high"])
+
+
+def _known(estimate: Mapping[str, float] | None) -> Interval | None:
+    return None if estimate is None else _interval(estimate)
+
+
+def _exactly(value: float | None) -> Interval | None:
+    return None if value is None else Interval.exactly(value)
 
 
 def _detection_cells(found: Mapping[str, Any]) -> list[str]:
@@ -239,16 +251,5 @@ def _method(result: Result) -> list[str]:
         "lies in them is itself uncertain: look at by_seed in the JSON file.",
         "Each interval and each p stands for itself; they are not corrected for how many there are.",
     )
-    facts = {
-        name: result[name]
-        for name in ("command", "git", "revisions", "device", "versions", "settings", "data")
-    }
-    lines = "".join(f"<tr><td>{escape(k)}</td>{cell(_plain(v))}</tr>" for k, v in facts.items())
-    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
-    return [f"<ul>{items}</ul>", f'<div class="scroll"><table class="facts">{lines}</table></div>']
-
-
-def _plain(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, dict):
-        return " · ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    names = ("command", "git", "revisions", "device", "versions", "settings", "data")
+    return [bullets(remarks), facts({name: result[name] for name in names})]

@@ -1,0 +1,1 @@
+"""The one look of all reports: HTML pages that stand alone, with tables and plots."""
