@@ -166,7 +166,7 @@ class Batcher:
 
         Where answers cost the event loop more than the device, it is the loop that they wait for.
         """
-        return len(self._queue) * self._query_s / len(self._workers) + self._lag.seconds
+        return len(self._queue) * self._query_s / len(self._workers) + self._lag.per_search_s
 
     @property
     def pressure(self) -> float:

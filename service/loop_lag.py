@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections import deque
 
 TICK_S = 0.02
+SUSTAINED = 4  # turns in a row; one that takes long by itself says nothing
+TURNS = 8  # of the loop, from the first byte of a search to the last of its answer
 
 
 class LoopLag:
@@ -11,15 +14,15 @@ class LoopLag:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._last = self._one_before = 0.0
+        self._lags = deque([0.0], maxlen=SUSTAINED)
         # Not the loop's clock: uvloop's counts whole milliseconds.
         self._due = time.perf_counter() + TICK_S
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     @property
-    def seconds(self) -> float:
-        """What it waits turn after turn; one turn that takes long by itself says nothing."""
-        return min(self._last, self._one_before)
+    def per_search_s(self) -> float:
+        """What a search waits for the loop from its beginning to its end, if it stays as it is."""
+        return TURNS * min(self._lags)
 
     def close(self) -> None:
         """Measure no more."""
@@ -27,6 +30,6 @@ class LoopLag:
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        self._last, self._one_before = max(0.0, now - self._due), self._last
+        self._lags.append(max(0.0, now - self._due))
         self._due = now + TICK_S
         self._timer = self._loop.call_later(TICK_S, self._tick)

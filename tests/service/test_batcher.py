@@ -11,6 +11,7 @@ import pytest
 from service.batcher import Batcher, Decoded, Prompt
 from service.engine import Beams
 from service.filters import FilterMask
+from service.loop_lag import SUSTAINED
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
 from service.tokenizer import Query
@@ -185,10 +186,11 @@ async def test_what_would_wait_too_long_is_refused() -> None:
 
 
 async def test_an_event_loop_that_is_behind_refuses() -> None:
-    async with batching(max_queue_s=0.2) as (batcher, recorder, _):
-        await busy_for_one_turn(0.4)
+    async with batching(max_queue_s=1.0) as (batcher, recorder, _):
+        await busy_for_one_turn(0.3)
         assert batcher.pressure < 1, "one pause alone says nothing"
-        await busy_for_one_turn(0.4)
+        for _ in range(SUSTAINED - 1):
+            await busy_for_one_turn(0.3)
         with pytest.raises(OverloadedError):
             await batcher.decode(prompt(recorder, 3), soon())
         await until_idle(batcher)
