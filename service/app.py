@@ -16,6 +16,7 @@ from service.builder import OfferBuilder
 from service.bundles import BundleDirectory
 from service.cache import ResultCache
 from service.epoch import Epoch
+from service.event_files import EventFiles
 from service.events import EventLog
 from service.experiments import Experiments
 from service.keys import KeyRing
@@ -24,6 +25,7 @@ from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestContext
 from service.protocol import ClientLimits
+from service.pseudonyms import Pseudonyms
 from service.rate_limit import RateLimit
 from service.readiness import Readiness
 from service.recent import RecentItems
@@ -99,7 +101,7 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         keys = KeyRing(settings.keys, metrics)
         keys.start()
         stack.push_async_callback(keys.close)
-        events = EventLog(settings.event_log, metrics)
+        events = _event_log(settings, metrics)
         stack.push_async_callback(events.close)
         variants = await asyncio.to_thread(load_variants, settings)
         store = ItemStore.connect(
@@ -157,6 +159,17 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
 
 
 def popular_titles(epoch: Epoch) -> tuple[str, ...]:
+def _event_log(settings: ServiceSettings, metrics: Metrics) -> EventLog:
+    """The event log of this process.
+
+    Raises:
+        ServiceError: if its directory cannot be written to.
+    """
+    files = EventFiles(settings.event_log, settings.event_log_file_bytes, settings.event_log_keep_days)
+    salt = settings.user_salt.get_secret_value() if settings.user_salt is not None else None
+    return EventLog(files, settings.event_log_flush_ms / 1000, Pseudonyms(salt), metrics)
+
+
     """Queries to try: how the titles of the most popular items begin."""
     best = np.argsort(-epoch.prior, kind="stable")[: 4 * N_EXAMPLES]
     items = epoch.catalogue.items(best)

@@ -1,108 +1,150 @@
 """The event log: what was shown and what shoppers did, as JSON lines.
 
-Each process writes a file of its own per day (UTC), so nobody writes behind what another left unfinished. The
-last line of a file may be half a line, where its process was killed; readers skip it.
+``docs/events.md`` says what is in them. The last line of a file may be half a line, where its process
+was killed; readers skip it.
 """
 
 import asyncio
-import errno
 import logging
-import os
-import uuid
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from service.errors import ServiceError
+from service.event_files import EventFiles
 from service.metrics import Metrics
 from service.problems import UnavailableError
+from service.pseudonyms import Pseudonyms
 
-MAX_UNWRITTEN = 10_000  # exposures kept while the disk is slow; past it they are dropped and counted
+SCHEMA = 1  # of the lines; a field may be added under the same number, not renamed or given another meaning
+MAX_UNWRITTEN_BYTES = 64 * 2**20  # kept while the disk is slow; past it exposures are dropped, events refused
+RECENT_EVENTS = 20_000  # whose event_id is remembered
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A line to write, and who waits until it is on the disk."""
+    """A line to write.
+
+    Attributes:
+        line: JSON, ended.
+        arrived: by ``time.monotonic``.
+        event_id: the client's, under which a repeat is known.
+        written: becomes whether it is on the disk; None where nobody waits.
+    """
 
     line: bytes
-    written: asyncio.Future[None] | None
+    arrived: float
+    event_id: str | None = None
+    written: asyncio.Future[bool] | None = None
 
 
 class EventLog:
-    """Appends events in groups: one write and one fsync for all that gathered during the last one."""
+    """Appends events in groups: one write and one fsync for all that gathered during the last one.
 
-    def __init__(self, directory: Path, metrics: Metrics) -> None:
-        """Prepare the log.
+    Args:
+        files: that take the lines.
+        flush_s: how long events gather before they are written; 0 writes at once.
+        pseudonyms: how ids of people are written.
+        metrics: told of faults, bytes and time.
+    """
 
-        Raises:
-            ServiceError: if the directory cannot be written to.
-        """
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServiceError(
-                f"{directory} cannot be made ({error.strerror}); pass --event-log DIR"
-            ) from error
-        if not os.access(directory, os.W_OK):
-            raise ServiceError(f"{directory} is not writable; pass --event-log DIR")
-        self._directory = directory
+    def __init__(self, files: EventFiles, flush_s: float, pseudonyms: Pseudonyms, metrics: Metrics) -> None:
+        self._files = files
+        self._flush_s = flush_s
+        self._pseudonyms = pseudonyms
         self._metrics = metrics
-        self._process = uuid.uuid4().hex[:8]  # not the process id: it is 1 in every container
         self._entries: list[_Entry] = []
+        self._unwritten_bytes = 0
+        self._recent: dict[str, asyncio.Future[bool]] = {}  # oldest first
         self._is_failing = False
+        self._closing = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
-    def record(self, event: dict[str, Any]) -> None:
+    def record(self, event: Mapping[str, Any]) -> None:
         """Write an event soon; a search does not wait for the disk."""
-        if len(self._entries) >= MAX_UNWRITTEN:
+        if self._is_full():
             self._metrics.event_log_faults.inc()
             return
-        self._add(event, None)
+        self._add(event, None, None)
 
-    async def append(self, event: dict[str, Any]) -> None:
+    async def append(self, event: Mapping[str, Any]) -> bool:
         """Write an event and return when it is on the disk.
+
+        Returns:
+            Whether it was written now; a repeat of a recent ``event_id`` is not written again.
 
         Raises:
             UnavailableError: if it could not be written.
         """
-        written = asyncio.get_running_loop().create_future()
-        self._add(event, written)
-        await written
+        event_id = event.get("event_id")
+        written = self._recent.get(event_id) if event_id is not None else None
+        is_new = written is None
+        if written is None:
+            if self._is_full():
+                self._metrics.event_log_faults.inc()
+                raise UnavailableError("too many events wait for the disk; send the event again later")
+            written = asyncio.get_running_loop().create_future()
+            self._add(event, event_id, written)
+        if not await asyncio.shield(written):  # a repeat may wait for it too
+            raise UnavailableError("the event log cannot be written; send the event again later")
+        return is_new
 
     async def close(self) -> None:
         """Write what is left."""
+        self._closing.set()
         while self._writer is not None:
             await self._writer
 
-    def _add(self, event: dict[str, Any], written: asyncio.Future[None] | None) -> None:
-        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        self._entries.append(_Entry(orjson.dumps(stamped, option=orjson.OPT_APPEND_NEWLINE), written))
+    def _is_full(self) -> bool:
+        return self._unwritten_bytes >= MAX_UNWRITTEN_BYTES
+
+    def _add(
+        self, event: Mapping[str, Any], event_id: str | None, written: asyncio.Future[bool] | None
+    ) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        stamped = {"schema": SCHEMA, "time": now, **self._pseudonyms.applied(event)}
+        line = orjson.dumps(stamped, option=orjson.OPT_APPEND_NEWLINE)
+        self._entries.append(_Entry(line, time.monotonic(), event_id, written))
+        self._unwritten_bytes += len(line)
+        if event_id is not None and written is not None:
+            self._recent[event_id] = written
+            if len(self._recent) > RECENT_EVENTS:
+                del self._recent[next(iter(self._recent))]
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), context=Context())  # of no request
 
     async def _write(self) -> None:
         while self._entries:
+            await self._gather()
             entries, self._entries = self._entries, []
+            lines = b"".join(entry.line for entry in entries)
             try:
-                await asyncio.to_thread(self._append, entries)
+                await asyncio.to_thread(self._files.append, lines)
             except OSError as error:
                 self._metrics.event_log_faults.inc(len(entries))
                 self._note(error)
-                _settle(
-                    entries, UnavailableError("the event log cannot be written; send the event again later")
-                )
+                self._settle(entries, is_written=False)
             else:
+                self._metrics.event_log_bytes.inc(len(lines))
+                self._metrics.event_log_seconds.observe(time.monotonic() - entries[0].arrived)
                 self._note(None)
-                _settle(entries, None)
+                self._settle(entries, is_written=True)
+            self._unwritten_bytes -= len(lines)
         self._writer = None
+
+    async def _gather(self) -> None:
+        """Let more events come, unless the end is near."""
+        if self._flush_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._flush_s):
+                    await self._closing.wait()
 
     def _note(self, error: OSError | None) -> None:
         """Log when writing begins to fail and when it works again, not every event in between."""
@@ -112,32 +154,11 @@ class EventLog:
             logger.warning("events are written again")
         self._is_failing = error is not None
 
-    def _append(self, entries: Iterable[_Entry]) -> None:
-        """Write whole lines, or none.
-
-        Raises:
-            OSError: if they could not be written.
-        """
-        path = self._directory / f"events-{datetime.now(UTC):%Y-%m-%d}-{self._process}.jsonl"
-        lines = b"".join(entry.line for entry in entries)
-        with path.open("ab", buffering=0) as file:
-            size_before = os.fstat(file.fileno()).st_size
-            try:
-                if file.write(lines) < len(lines):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
-            except OSError:
-                with suppress(OSError):  # the first error is the one to tell
-                    file.truncate(size_before)
-                raise
-
-
-def _settle(entries: Iterable[_Entry], error: Exception | None) -> None:
-    """Tell those who wait."""
-    for entry in entries:
-        if entry.written is None or entry.written.done():
-            continue
-        if error is None:
-            entry.written.set_result(None)
-        else:
-            entry.written.set_exception(error)
+    def _settle(self, entries: Iterable[_Entry], *, is_written: bool) -> None:
+        """Tell those who wait; what was not written may be sent again under its id."""
+        for entry in entries:
+            if entry.written is None:
+                continue
+            if not is_written and entry.event_id is not None:
+                self._recent.pop(entry.event_id, None)
+            entry.written.set_result(is_written)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.admin_schemas import EXAMPLE as STATE
+from service.browse_schemas import EXAMPLES as CATALOGUE
 from service.problems import document
 from service.schemas import FieldProblem
 
@@ -37,6 +38,7 @@ EVENT = {
     "user_id": "shopper-17",
     "quantity": 1,
     "price": 59.9,
+    "event_id": "8d0f7e9a-3f4e-4a57-9f57-1f0d3f3c2b1a",
 }
 FEATURE = {
     "defaultValue": "live",
@@ -123,6 +125,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "ItemIdsRequest": {"item_ids": ["B07X", "B08Y"]},
     "StateResponse": STATE,
+    **CATALOGUE,
     "RelistResponse": STATE | {"unknown": ["B08Y"]},
 }
 """By name of the schema."""

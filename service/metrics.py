@@ -40,6 +40,8 @@ class Metrics:
         redis_faults: what Redis failed to do.
         redis_up: 1 while Redis answers, 0 while the bundle's own copy does.
         event_log_faults: events that could not be written.
+        event_log_bytes: written to the event log.
+        event_log_seconds: from the oldest event of a group to the disk.
         events: shoppers' events by type.
         connections_refused: connections that ended without an answer of the application, by kind of problem.
         rate_limited: requests refused by the rate limit, by what it knows the caller by: key, address.
@@ -125,6 +127,15 @@ class Metrics:
         self.redis_up.set(1)  # until it does not
         self.event_log_faults = Counter(
             "radsearch_event_log_faults", "Events that could not be written.", registry=registry
+        )
+        self.event_log_bytes = Counter(
+            "radsearch_event_log_bytes", "Bytes written to the event log.", registry=registry
+        )
+        self.event_log_seconds = Histogram(
+            "radsearch_event_log_seconds",
+            "Time until an event is on the disk, by the oldest of each group.",
+            buckets=SECONDS,
+            registry=registry,
         )
         self.events = Counter("radsearch_events", "Events of shoppers.", ["type"], registry=registry)
         self.connections_refused = Counter(

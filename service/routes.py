@@ -139,11 +139,14 @@ async def add_event(
     metrics: Annotated[Metrics, Depends(get_metrics)],
     request_id: RequestId,
 ) -> EventResponse:
-    """Take note of a click, a cart or a purchase; answered when it is on the disk."""
+    """Take note of a click, a cart or a purchase; answered when it is on the disk.
+
+    However late it comes. With an ``event_id`` it may be sent again and counts once.
+    """
     service.rate_limit.spend(RateCaller.of(request), 1)
     browser = anonymous_id(request, response, is_needed=body.user_id is None)
-    await service.events.append({**body.model_dump(), "anonymous_id": browser})
-    metrics.events.labels(body.type).inc()
+    if await service.events.append({**body.model_dump(), "anonymous_id": browser}):
+        metrics.events.labels(body.type).inc()
     return EventResponse(request_id=request_id)
 
 

@@ -4,6 +4,7 @@ Limits that the settings and the bundles decide (longest query, largest k, known
 where the request is used and written into the OpenAPI document by ``service.openapi``.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +23,9 @@ MAX_TEXT = 256
 MAX_CHOICES = 100
 MAX_FILTERS = 16
 MAX_NUMBER = 1e300
+MAX_EVENT_AGE = timedelta(days=30)
+CLOCK_DIFFERENCE = timedelta(minutes=1)  # a shop's clock may be ahead of ours
+RFC_3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 
 
 def _encodable(text: str) -> str:
@@ -102,6 +106,24 @@ class BatchRequest(Request):
     searches: list[SearchRequest]
 
 
+def _recent_utc(text: str) -> str:
+    """An event's time in UTC, as the event log writes times; refuse what no shopper can have done."""
+    try:
+        moment, now = datetime.fromisoformat(text), datetime.now(UTC)
+    except ValueError as error:
+        raise ValueError("is no time of the calendar") from error
+    if moment > now + CLOCK_DIFFERENCE:
+        raise ValueError("is in the future")
+    if moment < now - MAX_EVENT_AGE:
+        raise ValueError(f"is more than {MAX_EVENT_AGE.days} days ago")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+EventTime = Annotated[
+    str, Field(pattern=RFC_3339, json_schema_extra={"format": "date-time"}), AfterValidator(_recent_utc)
+]
+
+
 class EventRequest(Request):
     """What a shopper did with an answer."""
 
@@ -112,6 +134,12 @@ class EventRequest(Request):
     quantity: Integer = Field(1, ge=1, le=1_000_000)
     price: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
         None, description="Price of one piece, in the shop's currency."
+    )
+    event_id: ShortText | None = Field(
+        None, description="Unique id, such as a UUID, under which the event may be sent again."
+    )
+    event_time: EventTime | None = Field(
+        None, description="When it happened, if not just now; 30 days ago at most, and not in the future."
     )
 
 

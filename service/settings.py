@@ -173,6 +173,19 @@ class ServiceSettings(BaseSettings):
     event_log: Path = Path("events")
     """Directory of the event log: searches, clicks, carts, purchases."""
 
+    event_log_flush_ms: int = Field(0, ge=0, le=10_000)
+    """How long events gather before one write and fsync; ``POST /v1/events`` waits for it. 0: no longer than
+    the fsync before takes."""
+
+    event_log_file_bytes: int = Field(268_435_456, ge=1)
+    """Size from which on a file of the event log is followed by a new one; each day has new ones anyhow."""
+
+    event_log_keep_days: int = Field(0, ge=0)
+    """Days after which files of the event log are deleted; 0 keeps them."""
+
+    user_salt: SecretStr | None = Field(None, min_length=16)
+    """Secret by which the event log has hashes in place of ``user_id`` and ``anonymous_id``."""
+
     drain_s: float = Field(0.0, ge=0)
     """How long SIGTERM keeps serving with readiness off, so that load balancers notice."""
 

@@ -85,7 +85,13 @@ events = st.fixed_dictionaries(
         "type": st.sampled_from(["click", "cart", "purchase"]),
         "item_id": st.one_of(nasty_text, nasty_json),
     },
-    optional={"price": nasty_json, "quantity": nasty_json, "user_id": nasty_json},
+    optional={
+        "price": nasty_json,
+        "quantity": nasty_json,
+        "user_id": nasty_json,
+        "event_id": st.one_of(nasty_text, nasty_json),
+        "event_time": st.one_of(st.datetimes().map(lambda time: f"{time.isoformat()}Z"), nasty_json),
+    },
 )
 bodies = {
     "/v1/search": st.one_of(searches, nasty_json),

@@ -29,6 +29,8 @@ def test_the_service_keeps_to_its_contract(path: str, mode: GenerationMode, api:
         if mode is GenerationMode.POSITIVE:
             for search in searches_in(case.body):
                 search.pop("timeout_ms", None)  # a millisecond is a valid deadline, and 504 its answer
+            if isinstance(case.body, dict):
+                case.body.pop("event_time", None)  # which times are recent, no schema can say
         case.call_and_validate()
 
     call()
