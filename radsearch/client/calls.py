@@ -1,7 +1,9 @@
 """The calls of the API as data, the same for both clients."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -102,8 +104,10 @@ def event(
     user_id: str | None,
     quantity: int,
     price: float | None,
+    event_id: str | None,
+    event_time: datetime | None,
 ) -> Call[answers.EventAnswer]:
-    """Note what a shopper did; twice would count twice."""
+    """Note what a shopper did; under its id, twice is as once."""
     body = {
         "request_id": request_id,
         "type": event_type,
@@ -111,8 +115,10 @@ def event(
         "user_id": user_id,
         "quantity": quantity,
         "price": price,
+        "event_id": event_id or str(uuid.uuid4()),
+        "event_time": event_time.isoformat() if event_time is not None else None,
     }
-    return Call("POST", "/v1/events", answers.EventAnswer, body, is_repeatable=False)
+    return Call("POST", "/v1/events", answers.EventAnswer, body)
 
 
 MODELS = Call("GET", "/v1/models", answers.Models)

@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -66,12 +67,24 @@ class Client:
         user_id: str | None = None,
         quantity: int = 1,
         price: float | None = None,
+        event_id: str | None = None,
+        event_time: datetime | None = None,
     ) -> None:
         """Tell what a shopper did with an answer; returns when it is on the service's disk.
 
-        Where the connection breaks it may or may not be; it is not sent again, for it would count twice.
+        Args:
+            request_id: of the answer.
+            event_type: what was done.
+            item_id: with which of the answer's items.
+            user_id: as in the search.
+            quantity: pieces.
+            price: of one piece.
+            event_id: unique; the event counts once however often it is sent. A fresh one by default, so that
+                a call may try again. Give one to repeat a call that failed, and keep it with the event.
+            event_time: when it was done, with its time zone, if not just now.
         """
-        self._send(calls.event(request_id, event_type, item_id, user_id, quantity, price))
+        call = calls.event(request_id, event_type, item_id, user_id, quantity, price, event_id, event_time)
+        self._send(call)
 
     def models(self) -> answers.Models:
         """Tell what is served."""
