@@ -3,7 +3,6 @@
 from typing import Any
 
 from service.admin_schemas import EXAMPLE as STATE
-from service.browse_schemas import EXAMPLES as CATALOGUE
 from service.problems import document
 from service.schemas import FieldProblem
 
@@ -125,7 +124,6 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "ItemIdsRequest": {"item_ids": ["B07X", "B08Y"]},
     "StateResponse": STATE,
-    **CATALOGUE,
     "RelistResponse": STATE | {"unknown": ["B08Y"]},
 }
 """By name of the schema."""
