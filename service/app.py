@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 from fastapi import FastAPI
 
-from service import admin, health, problems, redis_clients, routes, site
+from service import admin, browse, health, problems, redis_clients, routes, site
 from service.announcements import Announcements
 from service.batcher import Batcher
 from service.builder import OfferBuilder
@@ -83,6 +83,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(RequestContext, metrics=metrics, readiness=readiness)
     problems.install(app)
     app.include_router(routes.router)
+    app.include_router(browse.router)
     app.include_router(admin.router)
     app.include_router(health.router)
     site.install(app)
@@ -158,7 +159,6 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         )
 
 
-def popular_titles(epoch: Epoch) -> tuple[str, ...]:
 def _event_log(settings: ServiceSettings, metrics: Metrics) -> EventLog:
     """The event log of this process.
 
@@ -170,6 +170,7 @@ def _event_log(settings: ServiceSettings, metrics: Metrics) -> EventLog:
     return EventLog(files, settings.event_log_flush_ms / 1000, Pseudonyms(salt), metrics)
 
 
+def popular_titles(epoch: Epoch) -> tuple[str, ...]:
     """Queries to try: how the titles of the most popular items begin."""
     best = np.argsort(-epoch.prior, kind="stable")[: 4 * N_EXAMPLES]
     items = epoch.catalogue.items(best)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.admin_schemas import EXAMPLE as STATE
+from service.browse_schemas import EXAMPLES as CATALOGUE
 from service.problems import document
 from service.schemas import FieldProblem
 
@@ -124,6 +125,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "ItemIdsRequest": {"item_ids": ["B07X", "B08Y"]},
     "StateResponse": STATE,
+    **CATALOGUE,
     "RelistResponse": STATE | {"unknown": ["B08Y"]},
 }
 """By name of the schema."""

@@ -9,9 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
-from service.columns import Column, Mask, column_type
+from service.columns import Column, Facet, Mask, column_type
 from service.epoch import Epoch
 from service.schemas import Condition
+
+MOST_VALUES = 50  # of an attribute that are told with their numbers of items
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,11 @@ class FilterIndex:
             (name, column_type(catalogue.table.schema.field(name).type)) for name in catalogue.attributes
         )
         return {name: column for name, column in found if column is not None}
+
+    @cached_property
+    def facets(self) -> dict[str, Facet]:
+        """What each attribute that can be filtered holds over the items on offer, by name; blocks."""
+        return {name: self._column(name).facet(self.listed, MOST_VALUES) for name in self.columns}
 
     def warm_up(self, before: "FilterIndex") -> None:
         """Prepare the attributes that were filtered in the epoch before; blocks."""

@@ -39,6 +39,7 @@ def describe(app: FastAPI, limits: Limits, keys: KeySet) -> dict[str, Any]:
     _bound(search["timeout_ms"], limits.max_timeout_ms, limits.timeout_ms)
     schemas["BatchRequest"]["properties"]["searches"] |= {"minItems": 1, "maxItems": limits.max_searches}
     search["filters"] |= {"anyOf": [_filters(limits), {"type": "null"}]}
+    _name_variants(document, list(limits.catalogue.offer.snapshots))
     return document
 
 
@@ -71,6 +72,17 @@ def _bound(field: dict[str, Any], highest: int, default: int | None) -> None:
     integer |= {"minimum": 1, "maximum": highest}
     if default is not None:
         integer["default"] = default
+
+
+def _name_variants(document: dict[str, Any], variants: list[str]) -> None:
+    """Say which variants there are where one may be chosen."""
+    choices = {"anyOf": [{"type": "string", "enum": variants}, {"type": "null"}]}
+    document["components"]["schemas"]["TitlesRequest"]["properties"]["variant"] |= choices
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if (parameter["in"], parameter["name"]) == ("query", "variant"):
+                    parameter["schema"] = {"type": "string", "enum": variants}
 
 
 def _filters(limits: Limits) -> dict[str, Any]:

@@ -41,12 +41,12 @@ Text = Annotated[str, AfterValidator(_encodable)]
 ShortText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
 
 
-def _integral(value: object) -> object:
+def integral(value: object) -> object:
     """Let 20.0 be 20, as JSON does."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Integer = Annotated[int, BeforeValidator(_integral)]
+Integer = Annotated[int, BeforeValidator(integral)]
 Number = (
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.epoch import Epoch
 from service.filters import FilterIndex
 from service.searches import BoundTrie
+from service.sid_tree import SidTree
 from service.variants import Variant
 from sid import ItemFeatures
 
@@ -39,6 +40,11 @@ class Snapshot:
         offered = b"" if listed is None else np.packbits(listed).tobytes()
         digest = hashlib.blake2b(offered, digest_size=8).hexdigest()
         return f"{self.variant.fingerprint}:{self.epoch.id}:{digest}"
+
+    @cached_property
+    def sids(self) -> SidTree:
+        """The SIDs of what is on offer, to look into; made when first asked for."""
+        return SidTree(self.epoch, self.filters.listed)
 
     @classmethod
     def of(

@@ -82,7 +82,7 @@ def report(table: SidTable, quantizer: ResidualQuantizer, embeddings: NDArray[np
     # Observed sizes, not numbers between them: the least size that so large a share of the SIDs keeps to.
     p50, p90, p99 = np.quantile(postings, (0.5, 0.9, 0.99), method="inverted_cdf")
     codes = table.codes[table.leaf_of_item()]
-    levels = tuple(_levels(table, codes))
+    levels = level_reports(table)
     return SidReport(
         levels=levels,
         hourglass=hourglass([level.evenness for level in levels]),
@@ -96,6 +96,12 @@ def report(table: SidTable, quantizer: ResidualQuantizer, embeddings: NDArray[np
         collision_share=float(postings[postings > 1].sum() / table.n_items),
         reconstruction_error=_error_share(embeddings, quantizer.decode(codes)),
     )
+
+
+def level_reports(table: SidTable) -> tuple[LevelReport, ...]:
+    """Measure the levels of the SIDs of one item or more."""
+    codes = np.repeat(table.codes, np.diff(table.posting_indptr), axis=0)
+    return tuple(_levels(table, codes))
 
 
 def hourglass(evenness: Sequence[float]) -> float:

@@ -1,6 +1,7 @@
 """The SID table: which SIDs exist, in lexicographic order, and which items share each of them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,14 @@ class SidTable:
     def posting(self, leaf: int) -> Rows:
         """Item rows that share the SID of ``leaf``, int32 [size]."""
         return self.posting_items[self.posting_indptr[leaf] : self.posting_indptr[leaf + 1]]
+
+    def under(self, prefix: Sequence[int]) -> range:
+        """Leaves whose SIDs begin with some codes; all of them for no codes, none for more than L."""
+        first, last = (0, self.n_leaves) if len(prefix) <= self.levels else (0, 0)
+        for level, code in enumerate(prefix[: self.levels]):
+            codes = self.codes[first:last, level]  # in order, for those before it are the same
+            first, last = (first + int(np.searchsorted(codes, code, side)) for side in ("left", "right"))
+        return range(first, last)
 
     def leaf_of_item(self) -> NDArray[np.int32]:
         """Leaf of every item row, int32 [n_items]."""

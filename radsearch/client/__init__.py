@@ -5,6 +5,8 @@
 """
 
 from radsearch.client.answers import (
+    Attributes,
+    AttributeValues,
     Catalogue,
     Experiments,
     FieldProblem,
@@ -14,8 +16,14 @@ from radsearch.client.answers import (
     Problem,
     Relisted,
     SearchAnswer,
+    SidLevel,
+    SidPrefix,
+    SidReport,
+    Sids,
+    SidTitles,
     State,
     Timings,
+    ValueCount,
     VariantState,
 )
 from radsearch.client.asynchronous import AsyncClient
@@ -37,6 +45,8 @@ from radsearch.client.synchronous import Client
 
 __all__ = [
     "AsyncClient",
+    "AttributeValues",
+    "Attributes",
     "BadAnswerError",
     "Catalogue",
     "Client",
@@ -59,9 +69,15 @@ __all__ = [
     "Search",
     "SearchAnswer",
     "SearchOptions",
+    "SidLevel",
+    "SidPrefix",
+    "SidReport",
+    "SidTitles",
+    "Sids",
     "State",
     "Timings",
     "UnauthorizedError",
     "UnavailableError",
+    "ValueCount",
     "VariantState",
 ]

@@ -131,6 +131,99 @@ class Experiments(Answer):
     features: dict[str, JsonValue]
 
 
+class ValueCount(Answer):
+    """A value, and how many items on offer have it."""
+
+    value: str | bool | int | float
+    items: int
+
+
+class AttributeValues(Answer):
+    """What an attribute holds over the items on offer."""
+
+    name: str
+    holds: str
+    items: int
+    values: int
+    most_frequent: tuple[ValueCount, ...]
+    deciles: tuple[float, ...]
+
+
+class Attributes(Answer):
+    """What filters may ask for."""
+
+    variant: str
+    epoch: str
+    items: int
+    attributes: tuple[AttributeValues, ...]
+
+
+class SidPrefix(Answer):
+    """What lies under a prefix of SIDs."""
+
+    prefix: tuple[int, ...]
+    items: int
+    sids: int
+    titles: tuple[str, ...]
+
+
+class SidTitles(Answer):
+    """What prefixes mean, in their order."""
+
+    variant: str
+    epoch: str
+    prefixes: tuple[SidPrefix, ...]
+
+
+class SidItem(Answer):
+    """An item under a prefix."""
+
+    item_id: str
+    title: str
+    attributes: dict[str, JsonValue]
+
+
+class Sids(Answer):
+    """A prefix, the codes that may follow it, and the items of a whole SID."""
+
+    variant: str
+    epoch: str
+    codebook_sizes: tuple[int, ...]
+    node: SidPrefix
+    children: tuple[SidPrefix, ...]
+    codes: int
+    items: tuple[SidItem, ...]
+
+
+class SidLevel(Answer):
+    """How well the codes of one level are used."""
+
+    codebook_size: int
+    utilisation: float
+    perplexity: float
+    evenness: float
+    largest_share: float
+    prefixes: int
+    branching_mean: float
+    branching_max: int
+    items_per_code: tuple[int, ...]
+
+
+class SidReport(Answer):
+    """How well the SIDs of a catalogue are spread."""
+
+    variant: str
+    epoch: str
+    items: int
+    sids: int
+    items_per_sid_mean: float
+    items_per_sid_max: int
+    collision_share: float
+    hourglass: float
+    levels: tuple[SidLevel, ...]
+    crowded: tuple[SidPrefix, ...]
+
+
 class Catalogue(Answer):
     """Where a catalogue comes from; None is the variant's own bundle."""
 

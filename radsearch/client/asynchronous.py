@@ -89,6 +89,26 @@ class AsyncClient:
         """Tell how variants are assigned."""
         return await self._send(calls.EXPERIMENTS)
 
+    async def attributes(self, variant: str | None = None) -> answers.Attributes:
+        """Tell what filters may ask for, and how many items have it."""
+        return await self._send(calls.attributes(variant))
+
+    async def sids(
+        self, prefix: Sequence[int] = (), variant: str | None = None, limit: int | None = None
+    ) -> answers.Sids:
+        """Tell what lies under a prefix of SIDs, and which codes may follow it."""
+        return await self._send(calls.sids(prefix, variant, limit))
+
+    async def sid_titles(
+        self, prefixes: Sequence[Sequence[int]], variant: str | None = None
+    ) -> answers.SidTitles:
+        """Tell what prefixes of SIDs mean, by the titles of the most popular items under them."""
+        return await self._send(calls.sid_titles(prefixes, variant))
+
+    async def sid_report(self, variant: str | None = None) -> answers.SidReport:
+        """Tell how well the SIDs of a catalogue are spread."""
+        return await self._send(calls.sid_report(variant))
+
     async def state(self) -> answers.State:
         """Tell what is loaded, who gets it, and how it came about."""
         return await self._send(calls.STATE)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 from opentelemetry import propagate
@@ -129,6 +129,28 @@ RESET = Call("DELETE", "/v1/admin/state", answers.State)
 ROLL_BACK_TRAFFIC = Call("POST", "/v1/admin/traffic/rollback", answers.State, is_repeatable=False)
 
 
+def attributes(variant: str | None) -> Call[answers.Attributes]:
+    """Tell what filters may ask for."""
+    return Call("GET", _with_query("/v1/attributes", variant=variant), answers.Attributes)
+
+
+def sids(prefix: Sequence[int], variant: str | None, limit: int | None) -> Call[answers.Sids]:
+    """Tell what lies under a prefix."""
+    codes = "-".join(map(str, prefix)) or None
+    return Call("GET", _with_query("/v1/sids", prefix=codes, variant=variant, limit=limit), answers.Sids)
+
+
+def sid_titles(prefixes: Sequence[Sequence[int]], variant: str | None) -> Call[answers.SidTitles]:
+    """Tell what prefixes mean."""
+    body = {"prefixes": list(map(list, prefixes)), "variant": variant}
+    return Call("POST", "/v1/sids/titles", answers.SidTitles, body)
+
+
+def sid_report(variant: str | None) -> Call[answers.SidReport]:
+    """Tell how well the SIDs are spread."""
+    return Call("GET", _with_query("/v1/sids/report", variant=variant), answers.SidReport)
+
+
 def load_variant(name: str, bundle: str) -> Call[answers.State]:
     """Load a bundle as a variant."""
     return Call("PUT", _variant(name), answers.State, {"bundle": bundle})
@@ -167,6 +189,11 @@ def delist_items(item_ids: Sequence[str]) -> Call[answers.Relisted]:
 def relist_items(item_ids: Sequence[str]) -> Call[answers.Relisted]:
     """Offer items again."""
     return Call("POST", "/v1/admin/items/relist", answers.Relisted, {"item_ids": list(item_ids)})
+
+
+def _with_query(path: str, **given: str | int | None) -> str:
+    present = {name: value for name, value in given.items() if value is not None}
+    return f"{path}?{urlencode(present)}" if present else path
 
 
 def _variant(name: str) -> str:

@@ -94,6 +94,24 @@ class Client:
         """Tell how variants are assigned."""
         return self._send(calls.EXPERIMENTS)
 
+    def attributes(self, variant: str | None = None) -> answers.Attributes:
+        """Tell what filters may ask for, and how many items have it."""
+        return self._send(calls.attributes(variant))
+
+    def sids(
+        self, prefix: Sequence[int] = (), variant: str | None = None, limit: int | None = None
+    ) -> answers.Sids:
+        """Tell what lies under a prefix of SIDs, and which codes may follow it."""
+        return self._send(calls.sids(prefix, variant, limit))
+
+    def sid_titles(self, prefixes: Sequence[Sequence[int]], variant: str | None = None) -> answers.SidTitles:
+        """Tell what prefixes of SIDs mean, by the titles of the most popular items under them."""
+        return self._send(calls.sid_titles(prefixes, variant))
+
+    def sid_report(self, variant: str | None = None) -> answers.SidReport:
+        """Tell how well the SIDs of a catalogue are spread."""
+        return self._send(calls.sid_report(variant))
+
     def state(self) -> answers.State:
         """Tell what is loaded, who gets it, and how it came about."""
         return self._send(calls.STATE)

@@ -38,6 +38,15 @@ def test_items_are_grouped_by_sid_in_lexicographic_order(codes: np.ndarray[Any, 
     assert (table.codes.dtype, table.posting_items.dtype, table.posting_indptr.dtype) == ("i4", "i4", "i8")
 
 
+@given(item_codes(), st.lists(st.integers(0, 3), max_size=4))
+def test_what_lies_under_a_prefix_begins_with_it(codes: np.ndarray[Any, Any], prefix: list[int]) -> None:
+    table = SidTable.from_item_codes(codes, SIZES)
+    sids = table.codes.tolist()
+    assert list(table.under(prefix)) == [
+        leaf for leaf, sid in enumerate(sids) if sid[: len(prefix)] == prefix
+    ]
+
+
 @given(item_codes())
 def test_codebooks_too_large_for_one_integer_change_nothing(codes: np.ndarray[Any, Any]) -> None:
     small = SidTable.from_item_codes(codes, SIZES)
