@@ -10,12 +10,19 @@ from service.problems import InvalidRequestError
 from service.schemas import BatchRequest, Condition, SearchRequest
 from service.settings import ServiceSettings
 
-# One character at least that is no blank, control or format character, and no accent without a letter. Said
-# in the dialect that Python, JavaScript and JSON Schema share.
-VISIBLE = re.compile(
-    r"[^\s\x00-\x1f\x7f-\xa0\xad\u0300-\u036f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2"
-    r"\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+# One character at least that is no blank, control or format character, no accent without a letter and no sign
+# that folds to a blank with an accent. Said in the dialect that Python, JavaScript and JSON Schema share.
+_BLANKS = (
+    r"\s\x00-\x1f\x7f-\xa0\xad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
 )
+_FORMATS = r"\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2"
+_ACCENTS = (
+    r"\u0300-\u036f\xa8\xaf\xb4\xb8\u02d8-\u02dd\u037a\u0384-\u0385\u1fbd\u1fbf-\u1fc1\u1fcd-\u1fcf\u1fdd-\u1fdf"
+    r"\u1fed-\u1fee\u1ffd-\u1ffe\u2017\u203e\ufe49-\ufe4c\uffe3"
+)
+# Formats beyond U+FFFF stand as themselves: the dialects do not agree on an escape for them.
+_FAR = "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+VISIBLE = re.compile(f"[^{_BLANKS}{_FORMATS}{_ACCENTS}{_FAR}]")
 
 
 @dataclass(frozen=True)
