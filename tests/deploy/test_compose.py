@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ def services(compose: dict[str, Any]) -> dict[str, Any]:
 def test_one_command_starts_the_service_and_its_watchers(services: dict[str, Any]) -> None:
     profiles = {name: service.get("profiles", []) for name, service in services.items()}
     assert profiles == {
+        "front": [],
         "api": [],
         "api-gpu": ["gpu"],
         "redis": [],
@@ -128,14 +131,32 @@ def test_ports_meet(
 ) -> None:
     port = int(image_environment["PORT"])
     assert image["EXPOSE"] == [str(port)]
-    assert [container for _, _, container in published(services["api"])] == [port]
+    assert published(services["api"]) == [], "the front spreads requests over the replicas"
     assert [container for _, _, container in published(services["api-gpu"])] == [port]
-    assert services["locust"]["command"] == ["--host", f"http://api:{port}"]
+    ((_, _, front),) = published(services["front"])
+    assert services["locust"]["command"] == ["--host", f"http://front:{front}"]
+    nginx = (root / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    assert re.findall(r"listen (\d+);", nginx) == [str(front)]
+    assert re.findall(r"server (\S+) resolve", nginx) == [f"api:{port}"]
     prometheus = yaml.safe_load((root / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
     (job,) = prometheus["scrape_configs"]
     (discovery,) = job["dns_sd_configs"]
     assert discovery["port"] == port
     assert set(discovery["names"]) == {"api", "api-gpu"} <= set(services)
+
+
+def test_the_front_takes_what_the_service_takes(root: Path) -> None:
+    nginx = (root / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    settings = ServiceSettings()
+    assert re.findall(r"client_max_body_size (\d+)k;", nginx) == [str(settings.max_body_bytes // 1024)]
+    (read_s,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
+    assert int(read_s) > settings.max_timeout_ms / 1000
+
+
+def test_compose_files_are_what_the_specification_says(root: Path) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, root / "docker-compose.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_nothing_is_published_beyond_this_machine_and_no_port_twice(services: dict[str, Any]) -> None:
@@ -149,7 +170,7 @@ def test_images_are_pinned(services: dict[str, Any]) -> None:
         assert re.fullmatch(r"[\w./-]+:(?!latest)[\w.-]+", service["image"])
 
 
-@pytest.mark.parametrize("name", ["api", "api-gpu", "locust"])
+@pytest.mark.parametrize("name", ["front", "api", "api-gpu", "locust"])
 def test_our_containers_have_no_rights_to_lose(services: dict[str, Any], name: str) -> None:
     service = services[name]
     assert service["read_only"] is True

@@ -52,9 +52,9 @@ def test_images_are_installed_with_extras_that_exist(
     dockerfile: list[tuple[str, str]], project: dict[str, Any]
 ) -> None:
     runs = " ".join(rest for word, rest in dockerfile if word == "RUN")
-    assert re.findall(r"\.\[(.+?)\]", runs) == ["loadtest", "${DEVICE}"]
+    assert re.findall(r"\.\[(.+?)\]", runs) == ["loadtest", "train,cpu", "${DEVICE}"]
     assert ("ARG", "DEVICE=cpu") in dockerfile
-    assert {"cpu", "gpu", "loadtest"} <= set(project["project"]["optional-dependencies"])
+    assert {"cpu", "gpu", "loadtest", "train"} <= set(project["project"]["optional-dependencies"])
 
 
 def test_every_image_that_runs_has_a_numeric_user_who_is_not_root(dockerfile: list[tuple[str, str]]) -> None:
@@ -66,6 +66,7 @@ def test_every_image_that_runs_has_a_numeric_user_who_is_not_root(dockerfile: li
             stage.append(rest if word == "USER" else word)
     assert {name: steps for name, steps in stages.items() if steps} == {
         "loadtest": ["10001", "ENTRYPOINT"],
+        "train": ["10001", "ENTRYPOINT"],
         "service": ["10001", "ENTRYPOINT"],
     }
 
