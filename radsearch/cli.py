@@ -37,6 +37,7 @@ COMMANDS = {
     "evaluate": Command("training.commands.evaluate", "train", "Measure a checkpoint on held-out queries."),
     "export": Command("model_export.commands", "train,cpu", "Prove a checkpoint's graph and write a bundle."),
     "serve": Command("service.commands", "cpu", "Answer queries over HTTP."),
+    "sessions": Command("training.commands.sessions", "train", "Turn an event log into training sessions."),
     "key": Command("service.key_commands", "cpu", "Make and revoke the bearer keys of a service."),
     "loadtest": Command("loadtest.commands", "loadtest", "Load a server and judge its latencies."),
     "bench": Command("benchmarks.commands", "train,bench", "Measure baselines and speed side by side."),

@@ -1,0 +1,1 @@
+"""The event log of a service becomes sessions that training reads."""
