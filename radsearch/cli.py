@@ -39,6 +39,9 @@ COMMANDS = {
     "serve": Command("service.commands", "cpu", "Answer queries over HTTP."),
     "sessions": Command("training.commands.sessions", "train", "Turn an event log into training sessions."),
     "key": Command("service.key_commands", "cpu", "Make and revoke the bearer keys of a service."),
+    "experiment": Command(
+        "experiments.commands", "experiments", "Judge an experiment by the event log; simulate shoppers."
+    ),
     "loadtest": Command("loadtest.commands", "loadtest", "Load a server and judge its latencies."),
     "bench": Command("benchmarks.commands", "train,bench", "Measure baselines and speed side by side."),
     "demo": Command("radsearch.demo", "train,cpu", "From nothing to a served answer, on a synthetic shop."),

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("sid", "training", "model_export", "service", "loadtest", "reports", "benchmarks", "radsearch")
+ROOMS = (
+    "sid",
+    "training",
+    "model_export",
+    "service",
+    "loadtest",
+    "reports",
+    "experiments",
+    "benchmarks",
+    "radsearch",
+)
 
 MAY_IMPORT = {
     "sid": ("sid",),
@@ -31,6 +41,7 @@ MAY_IMPORT = {
     "service": ("service", "sid"),
     "loadtest": ("loadtest", "reports"),
     "reports": ("reports",),
+    "experiments": ("experiments", "sid", "reports"),
 }
 """Room to the rooms, or modules of a room, that it may know."""
 
@@ -51,6 +62,7 @@ NEVER_IMPORTS = {
     "model_export": SERVING,
     "service": LEARNING,
     "loadtest": LEARNING + SERVING,
+    "experiments": LEARNING + SERVING,
 }
 """Room to the packages of others that it must run without."""
 
