@@ -1,8 +1,11 @@
+import re
 from html.parser import HTMLParser
 from typing import Any
 
 import httpx
 import pytest
+
+from service.site import PAGE
 
 INLINE = {"style", "onclick", "onload", "onsubmit", "onerror"}
 
@@ -41,7 +44,9 @@ def test_a_page_needs_nothing_from_elsewhere_and_nothing_inline(path: str, runni
     page = Page(running.client.get(path))
     assert page.references
     assert not page.inline
-    for reference in page.references:
+    within = [reference for reference in page.references if reference.startswith("#")]
+    assert within == (["#main"] if path == "/" else [])
+    for reference in set(page.references) - set(within):
         assert reference.startswith("/"), "no other server"
         assert running.client.get(reference).status_code == 200, reference
 
@@ -67,9 +72,38 @@ def test_every_input_has_a_label(running: Any) -> None:
     ("path", "kind"),
     [
         ("/page/style.css", "text/css"),
+        ("/page/main.js", "javascript"),
         ("/page/search.js", "javascript"),
         ("/page/favicon.svg", "image/svg+xml"),
     ],
 )
 def test_files_have_their_types(path: str, kind: str, running: Any) -> None:
     assert kind in running.client.get(path).headers["content-type"]
+
+
+def test_every_module_that_is_imported_is_there(running: Any) -> None:
+    waiting, seen = ["/page/main.js"], set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            response = running.client.get(path)
+            assert response.status_code == 200, path
+            waiting += [
+                f"/page/{name}" for name in re.findall(r'(?:from|import) "\./([a-z]+\.js)"', response.text)
+            ]
+    shipped = {f"/page/{path.name}" for path in PAGE.glob("*.js")} - {"/page/docs.js"}
+    assert seen == shipped, "what nothing imports is not shipped"
+
+
+def test_the_page_is_light() -> None:
+    assert sum(path.stat().st_size for path in PAGE.iterdir()) <= 300_000
+
+
+@pytest.mark.parametrize("path", ["/", "/page/main.js"])
+def test_browsers_ask_before_they_use_what_they_kept(path: str, running: Any) -> None:
+    response = running.client.get(path)
+    assert response.headers["cache-control"] == "no-cache"
+    known = {"If-None-Match": response.headers["etag"]}
+    if path != "/":
+        assert running.client.get(path, headers=known).status_code == 304
