@@ -65,11 +65,19 @@ class Stack:
     running: list[Running] = field(default_factory=list)
 
     @classmethod
-    def read(cls, names: Sequence[str], directory: Path) -> "Stack":
-        """Take services of the compose file."""
+    def read(cls, names: Sequence[str], directory: Path, replicas: int | None = None) -> "Stack":
+        """Take services of the compose file.
+
+        Args:
+            names: which.
+            directory: for configurations, data and logs.
+            replicas: of the API, None for what the file says.
+        """
         text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
         filled = VARIABLE.sub(lambda found: os.environ.get(found[1], found[2]), text)
         services = yaml.safe_load(filled)["services"]
+        if replicas is not None:
+            services["api"]["deploy"]["replicas"] = replicas
         stack = cls({name: services[name] for name in names}, directory)
         for name in names:
             stack.addresses[name] = [

@@ -18,8 +18,11 @@ from typing import Any, TypeVar
 import httpx
 from stack import ROOT, Stack, StackError
 
+from radsearch.client import Client, ClientError
+
 SERVICES = ("redis", "api", "front", "prometheus")
 SETTLED_WITHIN_S = 60
+BROKEN = "broken, without a second try"
 Targets = list[dict[str, Any]]
 Found = TypeVar("Found")
 
@@ -28,20 +31,23 @@ def main() -> None:
     """Run the checks; exit code 1 where one does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="of load by locust")
+    parser.add_argument("--replicas", type=int, help="of the API, instead of what the compose file says")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and data")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="radsearch-stack-"))
-    stack = Stack.read(SERVICES, directory)
+    stack = Stack.read(SERVICES, directory, arguments.replicas)
     try:
         stack.start()
         with httpx.Client(base_url=stack.addresses["front"][0].url) as front:
             check_answers(front)
             check_both_replicas_answer(stack, front)
             check_load(front, arguments.seconds)
+            measure_rate(front)
             check_prometheus(stack)
             check_dashboard(stack)
-            check_a_killed_replica_is_not_noticed(stack, front)
-            check_a_rolling_restart_is_not_noticed(stack, front)
+            if len(stack.replicas("api")) > 1:
+                check_a_killed_replica_is_not_noticed(stack, front)
+                check_a_rolling_restart_is_not_noticed(stack, front)
         check_processes(stack)
     except StackError as error:
         print(f"FAILED: {error}\nlogs: {directory}", file=sys.stderr)
@@ -153,7 +159,10 @@ def check_dashboard(stack: Stack) -> None:
     """Prometheus reads every query of every panel, and finds something for most: faults there are none."""
     path = ROOT / "deploy" / "grafana" / "dashboards" / "radsearch.json"
     panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
-    empty = [panel["title"] for panel in panels if not any(answers_of(stack, panel.get("targets", [])))]
+    empty = settled(
+        lambda: [panel["title"] for panel in panels if not any(answers_of(stack, panel.get("targets", [])))],
+        lambda empty: 2 * len(empty) < len(panels),
+    )
     check(2 * len(empty) < len(panels), f"{len(panels) - len(empty)} of {len(panels)} panels have data")
     print(f"      nothing to see in: {', '.join(empty)}")
 
@@ -167,19 +176,25 @@ def answers_of(stack: Stack, targets: Targets) -> Iterator[list[Any]]:
 
 @contextmanager
 def searching(front: httpx.Client, clients: int = 4) -> Iterator["Counter[str]"]:
-    """Search without a pause, each client as soon as it has an answer; counts what comes of it."""
+    """Search without a pause, each client as soon as it has an answer; counts what comes of it.
+
+    Every other client is ours, which tries again where a connection breaks.
+    """
     outcomes: Counter[str] = Counter()
     asked, is_over = queries(front), threading.Event()
 
     def client(number: int) -> None:
         turn = number
-        with httpx.Client(base_url=front.base_url, timeout=10) as own:
+        with httpx.Client(base_url=front.base_url) as plain, Client(str(front.base_url)) as ours:
             while not is_over.is_set():
                 turn += 1
+                query = f"{asked[turn % len(asked)]} {turn}"
                 try:
-                    search(own, f"{asked[turn % len(asked)]} {turn}")
+                    ours.search(query) if number % 2 else search(plain, query)
                     outcomes["answered"] += 1
-                except httpx.HTTPError as error:
+                except httpx.HTTPError:
+                    outcomes[BROKEN] += 1
+                except ClientError as error:
                     outcomes[f"failed: {error!r}"] += 1
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
@@ -193,6 +208,13 @@ def searching(front: httpx.Client, clients: int = 4) -> Iterator["Counter[str]"]
             thread.join()
 
 
+def measure_rate(front: httpx.Client, seconds: float = 10) -> None:
+    """Searches per second of clients that wait for their answers."""
+    with searching(front) as outcomes:
+        time.sleep(seconds)
+    print(f"      {outcomes['answered'] / seconds:.0f} searches per second of 4 clients", flush=True)
+
+
 def check_a_killed_replica_is_not_noticed(stack: Stack, front: httpx.Client) -> None:
     """Kill -9 of one replica under load."""
     victim = stack.replicas("api")[0]
@@ -202,7 +224,12 @@ def check_a_killed_replica_is_not_noticed(stack: Stack, front: httpx.Client) -> 
         victim.process.wait()
         time.sleep(3)
     stack.restart(victim)
-    check(set(outcomes) == {"answered"}, f"{victim.name} killed under load: {dict(outcomes)}")
+    # Half an answer cannot be taken back: only the client can ask again, as ours does.
+    few = max(1, outcomes["answered"] // 1000)
+    check(
+        outcomes[BROKEN] <= few and outcomes.keys() <= {"answered", BROKEN},
+        f"{victim.name} killed under load: {dict(outcomes)}",
+    )
 
 
 def check_a_rolling_restart_is_not_noticed(stack: Stack, front: httpx.Client) -> None:

@@ -155,7 +155,9 @@ def test_the_front_takes_what_the_service_takes(root: Path) -> None:
 
 def test_compose_files_are_what_the_specification_says(root: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, root / "docker-compose.yml"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, root / "docker-compose.yml"], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 
