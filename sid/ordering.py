@@ -151,8 +151,8 @@ def order_items(
         items, beams = items[kept], beams[kept]
     scores = catalogue.parts(items, log_probs[beams], query, weights) @ weights.of_parts()
     if max_per_sid is not None:
-        kept = _best_of_each(beams, items, scores, max_per_sid)
-        items, beams, scores = items[kept], beams[kept], scores[kept]
+        spread = _best_of_each(beams, items, scores, max_per_sid)
+        items, beams, scores = items[spread], beams[spread], scores[spread]
     best = best_first(items, scores, k)
     return RankedItems(items[best], scores[best], beams[best])
 
