@@ -19,7 +19,8 @@ def serve(
     bundle: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]DIR", help="Bundle to serve, and the variant's name; repeat for several."
+            metavar="[NAME[@PRECISION]=]DIR",
+            help="Bundle to serve, and the variant's name; repeat for several.",
         ),
     ] = None,
     experiments: Annotated[

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -17,21 +17,34 @@ from pydantic_settings import (
 
 from service.errors import ServiceError
 
-NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})=(?P<path>.+)", re.DOTALL)
+NAMED = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(@(?P<precision>fp32|int8|fp16))?=(?P<path>.+)", re.DOTALL
+)
+
+Precision = Literal["auto", "fp32", "int8", "fp16"]
 
 
 @dataclass(frozen=True)
 class BundleSource:
-    """Where a bundle lies and the name of the variant it becomes; None takes the manifest's name."""
+    """Where a bundle lies, and what it becomes.
+
+    Attributes:
+        name: of the variant; None takes the manifest's name.
+        path: of the directory.
+        precision: of its graphs; None takes that of the settings.
+    """
 
     name: str | None
     path: Path
+    precision: Precision | None = None
 
     @classmethod
     def parse(cls, text: str) -> "BundleSource":
-        """Read ``NAME=DIR`` or ``DIR``."""
+        """Read ``NAME=DIR``, ``NAME@PRECISION=DIR`` or ``DIR``."""
         named = NAMED.fullmatch(text)
-        return cls(named["name"], Path(named["path"])) if named else cls(None, Path(text))
+        if named is None:
+            return cls(None, Path(text))
+        return cls(named["name"], Path(named["path"]), cast("Precision | None", named["precision"]))
 
 
 def _sources(value: object) -> object:
@@ -67,7 +80,7 @@ class ServiceSettings(BaseSettings):
     """Port to listen on; 0 takes a free one."""
 
     bundles: Annotated[tuple[BundleSource, ...], NoDecode, BeforeValidator(_sources)] = ()
-    """Bundles to serve, ``NAME=DIR,…``; the first is the variant where no experiment decides."""
+    """Bundles to serve, ``NAME=DIR,…`` or ``NAME@int8=DIR``; the first is the variant without experiments."""
 
     bundles_root: Path | None = None
     """Directory below which admins may load bundles while the service runs; without one they cannot."""
@@ -84,7 +97,7 @@ class ServiceSettings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Where beam search runs; auto is CUDA where onnxruntime has it."""
 
-    precision: Literal["auto", "fp32", "int8", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Which of a bundle's graphs to run; auto is int8 on CPUs and fp16 on GPUs, where the bundle has them."""
 
     intra_threads: int = Field(1, ge=0)
@@ -229,6 +242,11 @@ class ServiceSettings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]) or "settings"
             raise ServiceError(
+    def precision_of(self, variant: str) -> Precision:
+        """Which graphs a variant runs."""
+        own = (source.precision for source in self.bundles if source.name == variant)
+        return next(own, None) or self.precision
+
                 f"{name}: {first['msg'].removeprefix('Value error, ')}; see 'radsearch serve --help'"
             ) from error
         except ValueError as error:

@@ -61,5 +61,6 @@ def with_engine(name: str, bundle: Bundle, settings: ServiceSettings) -> Variant
         ServiceError: if the device of the settings is not to be had.
         sid.manifest.BundleError: if the model cannot be loaded.
     """
-    engine = Engine(bundle, settings.provider, settings.precision, settings.intra_threads, settings.max_batch)
+    precision = settings.precision_of(name)
+    engine = Engine(bundle, settings.provider, precision, settings.intra_threads, settings.max_batch)
     return Variant(name, bundle, engine)
