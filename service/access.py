@@ -12,6 +12,8 @@ from service.problems import ProblemError
 
 SEARCH_SCHEME = HTTPBearer(scheme_name="searchKey", description="A key of scope search.", auto_error=False)
 ADMIN_SCHEME = HTTPBearer(scheme_name="adminKey", description="A key of scope admin.", auto_error=False)
+FORCED_BY = "X-Radsearch-Variant"
+"""Header by which staff ask for a variant."""
 HOW_TO_MAKE_ONE = "make one with 'radsearch key new' and name its file in RADSEARCH_KEYS"
 
 
@@ -37,12 +39,16 @@ Credentials = HTTPAuthorizationCredentials | None
 async def require_search(request: Request, given: Annotated[Credentials, Security(SEARCH_SCHEME)]) -> None:
     """Let only callers with a search key on; without such keys everyone may search.
 
+    Who names the variant to answer is staff and needs an admin key, unless there are no keys at all.
+
     Raises:
         UnauthorizedError: if no valid key came.
         ForbiddenError: if its scope is another.
     """
     keys = request.app.state.service.keys.current
-    if keys.asks_for(Scope.SEARCH):
+    if keys.keys and FORCED_BY in request.headers:
+        await require_admin(request, given)
+    elif keys.asks_for(Scope.SEARCH):
         _require(request, keys, Scope.SEARCH, given)
 
 

@@ -19,6 +19,7 @@ from service.epoch import Epoch
 from service.event_files import EventFiles
 from service.events import EventLog
 from service.experiments import Experiments
+from service.features import source_of
 from service.keys import KeyRing
 from service.limits import Limits
 from service.live import LiveCatalogue
@@ -115,10 +116,15 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         stack.push_async_callback(store.close)
         catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, settings.filter_cache, metrics)
         await store.start(catalogue.epochs)
-        experiments = await Experiments.load(settings.experiments, lambda: catalogue.offer.traffic, metrics)
+        experiments = Experiments(
+            source_of(settings),
+            settings.growthbook_cache,
+            lambda: catalogue.offer.traffic,
+            metrics,
+            may_load=settings.bundles_root is not None,
+        )
         stack.push_async_callback(experiments.close)
-        if settings.bundles_root is None:
-            experiments.check()
+        await experiments.start()
         bundles = BundleDirectory(settings.bundles_root)
         replica = Replica(
             catalogue,

@@ -115,7 +115,25 @@ BODIES: dict[str, dict[str, Any]] = {
     "EventRequest": EVENT,
     "EventResponse": {"request_id": REQUEST_ID},
     "ModelsResponse": {"models": [MODEL], "examples": ["red running shoes", "wool hat"]},
-    "ExperimentsResponse": {"variants": ["live", "next"], "features": {"variant": FEATURE}},
+    "ExperimentsResponse": {
+        "variants": ["live", "next"],
+        "default": "live",
+        "experiments": [
+            {
+                "key": "ab",
+                "feature": "variant",
+                "variations": ["live", "next"],
+                "shares": [0.9, 0.1],
+                "coverage": 1.0,
+                "namespaces": [],
+                "condition": None,
+                "hash_attribute": "id",
+                "not_loaded": [],
+            }
+        ],
+        "features": {"variant": FEATURE},
+        "problem": "",
+    },
     "Status": {"status": "ready"},
     "Problem": PROBLEMS["422"][0],
     "BundleRequest": {"bundle": "2026-12-01"},

@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.schemas import Interleaved, SearchResponse, Timings
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -47,6 +49,41 @@ def team_draft(first: Sequence[str], second: Sequence[str], k: int, seed: str) -
         for team in (begins, 1 - begins)[: k - len(drafted)]:
             drafted[chosen[team]] = team  # the choice of who begins leaves that of the other as it is
     return Draft(tuple(drafted), tuple(drafted.values()))
+
+
+def interleaved(answers: Sequence[SearchResponse], names: list[str], seed: str) -> SearchResponse:
+    """One answer of two.
+
+    Args:
+        answers: of the same request, which took their time side by side.
+        names: of those who gave them, different.
+        seed: of the draft.
+    """
+    first, second = answers
+    items = {item.item_id: item for answer in (second, first) for item in answer.items}
+    ours, theirs = ([item.item_id for item in answer.items] for answer in answers)
+    draft = team_draft(ours, theirs, first.requested, seed)
+    timings = {
+        stage: max(getattr(answer.timings_ms, stage) for answer in answers) for stage in Timings.model_fields
+    }
+    return first.model_copy(
+        update={
+            "items": [items[item_id] for item_id in draft.item_ids],
+            "returned": len(draft.item_ids),
+            "exhausted": first.exhausted and second.exhausted and len(draft.item_ids) < first.requested,
+            "degraded": sorted({*first.degraded, *second.degraded}),
+            "cached": first.cached and second.cached,
+            "variant": "+".join(names),
+            "model": _joined(first.model, second.model),
+            "epoch": _joined(first.epoch, second.epoch),
+            "timings_ms": Timings(**timings),
+            "interleaved": Interleaved(variants=names, teams=list(draft.teams)),
+        }
+    )
+
+
+def _joined(first: str, second: str) -> str:
+    return first if first == second else f"{first}+{second}"
 
 
 class _Ranking:

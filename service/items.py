@@ -13,8 +13,7 @@ from service.recent import RecentItems
 from service.schemas import Item
 from service.snapshot import Snapshot
 from service.tokenizer import Query
-from service.variants import Variant
-from sid import QueryFeatures, order_items
+from sid import OrderingWeights, QueryFeatures, order_items
 
 ORDERED_AT_ONCE = 2_000  # items that cost less to order than a way to a thread and back would
 
@@ -40,12 +39,13 @@ class FilledBeams:
 
 async def best_items(
     store: RecentItems,
-    variant: Variant,
     snapshot: Snapshot,
     query: Query,
     decoded: Decoded,
     beams: FilledBeams,
     left: FilterMask,
+    weights: OrderingWeights,
+    max_per_sid: int | None,
     k: int,
     deadline: float,
 ) -> tuple[list[Item], bool]:
@@ -53,12 +53,13 @@ async def best_items(
 
     Args:
         store: knows postings and payloads.
-        variant: whose ordering weights are used.
         snapshot: the catalogue that the search lives in.
         query: what is asked.
         decoded: its vectors.
         beams: what was found for it.
         left: the items that its filter leaves over.
+        weights: what scores are made of.
+        max_per_sid: how many items of one SID at most; None takes all.
         k: how many items at most.
         deadline: of the search, by the event loop's clock.
 
@@ -77,9 +78,10 @@ async def best_items(
         beams.log_probs,
         features,
         snapshot.features,
-        variant.bundle.ordering,
+        weights,
         k,
         left.items,
+        max_per_sid,
     )
     n_items = sum(map(len, postings.value))
     ranked = order() if n_items <= ORDERED_AT_ONCE else await asyncio.to_thread(order)

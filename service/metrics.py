@@ -50,6 +50,7 @@ class Metrics:
         state_version: of the admins' state that is offered here.
         state_behind: 1 while the newest state cannot be offered and the one before is.
         keys_stale: 1 while the keys file cannot be used and the keys before it hold.
+        features_stale: 1 while the features cannot be used and those before them hold.
     """
 
     def __init__(self) -> None:
@@ -167,6 +168,12 @@ class Metrics:
         self.keys_stale = Gauge(
             "radsearch_keys_stale",
             "Whether the keys file cannot be used.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.features_stale = Gauge(
+            "radsearch_features_stale",
+            "Whether the features of the experiments cannot be used.",
             registry=registry,
             multiprocess_mode="livemax",
         )

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import examples
-from service.access import SEARCH_SCHEME
+from service.access import FORCED_BY, SEARCH_SCHEME
 from service.keys import KeySet, Scope
 from service.limits import VISIBLE, Limits
 from service.problems import MEDIA_TYPE
@@ -81,7 +81,7 @@ def _name_variants(document: dict[str, Any], variants: list[str]) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
-                if (parameter["in"], parameter["name"]) == ("query", "variant"):
+                if parameter["name"] in ("variant", FORCED_BY) and parameter["in"] != "path":
                     parameter["schema"] = {"type": "string", "enum": variants}
 
 

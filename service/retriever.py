@@ -1,36 +1,35 @@
 """One search from query to items: assign, tokenize, decode, look up, order, answer."""
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import orjson
 
 from service.batcher import Batcher, Decoded, Prompt
 from service.cache import Result, ResultCache, key_of
+from service.clock import Clock
+from service.decoding import OPEN, Decoding
 from service.events import EventLog
-from service.experiments import Assignment, Caller, Experiments
+from service.experiments import Arm, Assignment, Caller, Experiments
 from service.explanation import explanation_of
 from service.filters import FilterMask
+from service.interleaving import interleaved
 from service.items import FilledBeams, best_items
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
 from service.problems import DeadlineError, InvalidRequestError, ProblemError
 from service.recent import RecentItems
-from service.schemas import (
-    SearchExplanation,
-    SearchRequest,
-    SearchResponse,
-    Timings,
-)
+from service.schemas import SearchExplanation, SearchRequest, SearchResponse
 from service.snapshot import Snapshot
 from service.tokenizer import Query
-from service.tracing import Stage, Tracing
+from service.tracing import Tracing
 from service.variants import Variant
+from sid import OrderingWeights
 
 RECENT_SEARCHES = 1_000  # of a variant, over which its mean fill is told
 
@@ -72,15 +71,25 @@ class Retriever:
         Raises:
             ProblemError: if the request asks for what cannot be given, comes at a bad time or takes too long.
         """
-        assignment = await self._experiments.assign(caller)
-        # The one that this search lives in; nothing is awaited in between, so the variant is still there.
-        snapshot = self._catalogue.snapshot(assignment.variant)
+        asked = OPEN if request.beam_width is None else Decoding(request.beam_width)
+        assignment = await self._experiments.assign(caller, asked)
+        if request.explain:
+            assignment = assignment.alone
+        # What this search lives in; nothing is awaited in between, so the variants are still there.
+        sides = [(arm, self._catalogue.snapshot(arm.variant)) for arm in assignment.arms]
         timeout_s = (request.timeout_ms or self._limits.timeout_ms) / 1000
         outcome = "error"
         with self._tracing.search(request_id, assignment.variant) as span:
             try:
                 async with asyncio.timeout(timeout_s):
-                    answer = await self._answer(request, snapshot, request_id, timeout_s)
+                    deadline = asyncio.get_running_loop().time() + timeout_s
+                    answers = await _side_by_side(
+                        self._answer(request, arm, snapshot, request_id, deadline) for arm, snapshot in sides
+                    )
+                answer = answers[0]
+                if assignment.interleaving is not None:
+                    seed = f"{assignment.interleaving} {caller.id} {request.query}"
+                    answer = interleaved(answers, assignment.labels, seed)
                 outcome = "degraded" if answer.degraded else "ok"
             except TimeoutError as error:
                 outcome = DeadlineError.kind
@@ -94,23 +103,24 @@ class Retriever:
                 outcome = "client-gone"
                 raise
             finally:
-                self._metrics.searches.labels(assignment.variant, outcome).inc()
+                for variant in {arm.variant for arm in assignment.arms}:
+                    self._metrics.searches.labels(variant, outcome).inc()
                 span.set_attribute("radsearch.outcome", outcome)
-        self._expose(request, caller, assignment, answer)
+        self._expose(request, caller, assignment, sides, answer)
         return answer
 
     async def _answer(
-        self, request: SearchRequest, snapshot: Snapshot, request_id: str, timeout_s: float
+        self, request: SearchRequest, arm: Arm, snapshot: Snapshot, request_id: str, deadline: float
     ) -> SearchResponse:
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        clock = _Clock()
+        """The answer of one variant."""
+        clock = Clock()
         variant = snapshot.variant
         query = variant.bundle.tokenizer.encode(request.query)
         if query is None:
             raise InvalidRequestError("/query", "has no visible character")
         clock.stop("tokenize")
         k = request.k or self._limits.default_k
-        search = _Search(variant, snapshot, query, request, k)
+        search = _Search(snapshot, arm.decoding, query, request, k)
         if request.explain:
             result, explanation = await self._explained(search, clock, deadline)
         else:
@@ -134,6 +144,7 @@ class Retriever:
             epoch=snapshot.epoch.id,
             timings_ms=clock.timings(),
             explanation=explanation,
+            interleaved=None,
         )
 
     def recent_fill(self, variant: str) -> float | None:
@@ -145,7 +156,7 @@ class Retriever:
         self._metrics.fill.labels(variant).observe(ratio)
         self._recent_fills.setdefault(variant, deque(maxlen=RECENT_SEARCHES)).append(ratio)
 
-    async def _found(self, search: "_Search", clock: "_Clock", deadline: float) -> Result:
+    async def _found(self, search: "_Search", clock: Clock, deadline: float) -> Result:
         """The result from the cache, or of a search."""
         key = search.key
         result = await self._cache.get(key, deadline)
@@ -161,7 +172,7 @@ class Retriever:
         return result
 
     async def _explained(
-        self, search: "_Search", clock: "_Clock", deadline: float
+        self, search: "_Search", clock: Clock, deadline: float
     ) -> tuple[Result, SearchExplanation]:
         """The result of a search, and how it came about."""
         width = search.beam_width
@@ -186,12 +197,13 @@ class Retriever:
         beams = FilledBeams.best(decoded, width)
         items, is_degraded = await best_items(
             self._store,
-            search.variant,
             search.snapshot,
             search.query,
             decoded,
             beams,
             left,
+            search.weights,
+            search.decoding.max_per_sid,
             search.k,
             deadline,
         )
@@ -211,56 +223,94 @@ class Retriever:
         share = max(0.0, min(1.0, 2 * (1 - self._batcher.pressure)))
         if search.request.beam_width is not None or share >= 1 or len(widths) == 1:
             return search.beam_width, False
-        self._metrics.shrunk.inc()
-        return widths[int(share * (len(widths) - 1))], True
+        width = min(search.beam_width, widths[int(share * (len(widths) - 1))])
+        is_shrunk = width < search.beam_width
+        self._metrics.shrunk.inc(is_shrunk)
+        return width, is_shrunk
 
     def _expose(
-        self, request: SearchRequest, caller: Caller, assignment: Assignment, answer: SearchResponse
+        self,
+        request: SearchRequest,
+        caller: Caller,
+        assignment: Assignment,
+        sides: Sequence[tuple[Arm, Snapshot]],
+        answer: SearchResponse,
     ) -> None:
         """Log what was shown to whom; events join it by request_id."""
+        widths = {snapshot.variant.beam_width(arm.decoding.beam_width) for arm, snapshot in sides}
+        mixed = answer.interleaved
         self._events.record(
             {
                 "type": "search",
                 "request_id": answer.request_id,
                 "user_id": caller.user_id,
                 "anonymous_id": caller.anonymous_id,
-                "experiment": assignment.experiment,
-                "variation": assignment.variation,
+                "experiments": assignment.experiments,
                 "variant": answer.variant,
                 "model": answer.model,
                 "epoch": answer.epoch,
                 "query": request.query,
                 "filters": request.filters,
                 "k": answer.requested,
-                "beam_width": request.beam_width,
+                "beam_width": widths.pop() if len(widths) == 1 else None,
                 "items": [item.item_id for item in answer.items],
                 "sids": [item.sid for item in answer.items],
                 "scores": [item.score for item in answer.items],
                 "degraded": answer.degraded,
+                "exhausted": answer.exhausted,
+                "total_ms": answer.timings_ms.total,
+                "interleaved": mixed and {"experiment": assignment.interleaving, **mixed.model_dump()},
             }
         )
+
+
+async def _side_by_side(
+    searches: Iterable[Coroutine[Any, Any, SearchResponse]],
+) -> list[SearchResponse]:
+    """The answers of all searches; when one fails, or nobody waits any more, all end."""
+    first, *others = searches
+    if not others:  # as nearly always; a task would take a turn of the loop
+        return [await first]
+    tasks = [asyncio.create_task(search) for search in (first, *others)]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @dataclass(frozen=True)
 class _Search:
     """What one search is about."""
 
-    variant: Variant
     snapshot: Snapshot
+    decoding: Decoding
     query: Query
     request: SearchRequest
     k: int
 
     @property
+    def variant(self) -> Variant:
+        """That searches."""
+        return self.snapshot.variant
+
+    @property
     def beam_width(self) -> int:
         """How many beams are asked for."""
-        return self.request.beam_width or self.variant.engine.beam_widths[-1]
+        return self.variant.beam_width(self.decoding.beam_width)
+
+    @property
+    def weights(self) -> OrderingWeights:
+        """What scores are made of."""
+        ordering = self.variant.bundle.ordering
+        return replace(ordering, **self.decoding.ordering) if self.decoding.ordering else ordering
 
     @property
     def key(self) -> str:
         """Name of the result in the cache."""
         filters = orjson.dumps(self.request.filters, option=orjson.OPT_SORT_KEYS)
-        return key_of(self.snapshot.fingerprint, self.query, filters, self.k, self.beam_width)
+        settings = self.beam_width, self.decoding.ordering, self.decoding.max_per_sid
+        return key_of(self.snapshot.fingerprint, self.query, filters, self.k, *settings)
 
     async def prompt(self, width: int) -> tuple[Prompt, FilterMask]:
         """What to decode for ``width`` beams, and the items that the filter leaves over."""
@@ -269,42 +319,3 @@ class _Search:
         graph_width = engine.graph_width(width)
         prompt = Prompt(engine, self.snapshot.trie, graph_width, self.query, mask, self.request.explain)
         return prompt, mask or filters.everything
-
-
-class _Clock:
-    """Measures the stages of one search.
-
-    Attributes:
-        stages: seconds by name of the stage, as far as they have come.
-        decoded: of a search that went to the device.
-    """
-
-    def __init__(self) -> None:
-        # Not the event loop's clock: uvloop's counts whole milliseconds.
-        self._began = self._started = time.perf_counter()
-        self.stages: dict[str, float] = {}
-        self.decoded: Decoded | None = None
-
-    def start(self) -> None:
-        """Begin a stage."""
-        self._started = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        """End a stage; the total is from the beginning."""
-        self.stages[stage] = time.perf_counter() - (self._began if stage == "total" else self._started)
-
-    def spans(self) -> Iterator[Stage]:
-        """The stages apart from the total, for a trace."""
-        yield Stage("tokenize", self._began, self.stages["tokenize"])
-        if self.decoded is not None:
-            queue_s, started = self.decoded.queue_s, self.decoded.started
-            yield Stage("queue", started - queue_s, queue_s)
-            yield Stage("decode", started, self.decoded.decode_s, self.decoded.batch)
-        if "items" in self.stages:
-            yield Stage("items", self._started, self.stages["items"])
-
-    def timings(self) -> Timings:
-        """All stages in milliseconds; 0 for those that were not needed."""
-        queue_s, decode_s = (self.decoded.queue_s, self.decoded.decode_s) if self.decoded else (0.0, 0.0)
-        stages = {"queue": queue_s, "decode": decode_s, "items": 0.0} | self.stages
-        return Timings(**{stage: round(1000 * seconds, 3) for stage, seconds in stages.items()})

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
-from service.access import require_search
+from service.access import FORCED_BY, require_search
 from service.connection import anonymous_id, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
 from service.problems import MediaTypeError, ProblemError, error_document
 from service.rate_limit import RateCaller
+from service.running_experiments import running_experiments
 from service.schemas import (
     Attribute,
     BatchRequest,
@@ -62,6 +63,14 @@ async def require_json(request: Request) -> None:
 
 ServiceDep = Annotated[Service, Depends(get_service)]
 RequestId = Annotated[str, Depends(get_request_id)]
+ForcedVariant = Annotated[
+    str | None,
+    Header(
+        alias=FORCED_BY,
+        max_length=64,
+        description="Variant to answer, whatever experiments say; needs an admin key where there are keys.",
+    ),
+]
 PROBLEMS = {
     400: "The body is not JSON.",
     401: "A key is needed, and none or an unknown one came.",
@@ -93,12 +102,18 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(require_search)], respons
     response_model=SearchResponse,
 )
 async def search(
-    body: SearchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
+    body: SearchRequest,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    request_id: RequestId,
+    forced: ForcedVariant = None,
 ) -> Response:
     """Answer one text query with items, best first."""
     service.limits.check_search(body)
     service.rate_limit.spend(RateCaller.of(request), 1)
-    caller = Caller(body.user_id, anonymous_id(request, response, is_needed=body.user_id is None))
+    browser = anonymous_id(request, response, is_needed=body.user_id is None)
+    caller = Caller(body.user_id, browser, body.attributes or {}, forced)
     answer = await while_connected(request, service.retriever.search(body, caller, request_id))
     _note(request, [answer])
     return _written(answer, response)
@@ -112,14 +127,22 @@ async def search(
     response_model=BatchResponse,
 )
 async def search_batch(
-    body: BatchRequest, request: Request, response: Response, service: ServiceDep, request_id: RequestId
+    body: BatchRequest,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    request_id: RequestId,
+    forced: ForcedVariant = None,
 ) -> Response:
     """Answer several queries; each has its own request_id, and its own problem where it fails."""
     service.limits.check_batch(body)
+    if forced is not None:
+        service.experiments.check_loaded(forced)
     service.rate_limit.spend(RateCaller.of(request), len(body.searches))
     somebody_unknown = any(search.user_id is None for search in body.searches)
     browser = anonymous_id(request, response, is_needed=somebody_unknown)
-    results = await while_connected(request, _search_each(service, body.searches, browser, request_id))
+    callers = [Caller(each.user_id, browser, each.attributes or {}, forced) for each in body.searches]
+    results = await while_connected(request, _search_each(service, body.searches, callers, request_id))
     _note(request, [result for result in results if isinstance(result, SearchResponse)])
     return _written(BatchResponse(request_id=request_id, results=results), response)
 
@@ -161,9 +184,15 @@ async def list_models(service: ServiceDep) -> ModelsResponse:
 
 @router.get("/experiments", tags=["service"])
 async def list_experiments(service: ServiceDep) -> ExperimentsResponse:
-    """Tell how variants are assigned."""
-    variants = list(service.catalogue.offer.snapshots)
-    return ExperimentsResponse(variants=variants, features=service.experiments.features)
+    """Tell which experiments run, and how variants are assigned."""
+    experiments, variants = service.experiments, list(service.catalogue.offer.snapshots)
+    return ExperimentsResponse(
+        variants=variants,
+        default=experiments.default,
+        experiments=running_experiments(experiments.rules, variants),
+        features=dict(experiments.rules.features),
+        problem=experiments.problem,
+    )
 
 
 def _note(request: Request, answers: Sequence[SearchResponse]) -> None:
@@ -178,13 +207,13 @@ def _written(answer: SearchResponse | BatchResponse, response: Response) -> Resp
 
 
 async def _search_each(
-    service: Service, searches: list[SearchRequest], browser: str, request_id: str
+    service: Service, searches: list[SearchRequest], callers: list[Caller], request_id: str
 ) -> list[SearchResponse | Problem]:
     """Search side by side, so that the device gets one batch."""
     return await asyncio.gather(
         *(
-            _answer_or_problem(service, search, Caller(search.user_id, browser), f"{request_id}-{n}")
-            for n, search in enumerate(searches)
+            _answer_or_problem(service, search, caller, f"{request_id}-{n}")
+            for n, (search, caller) in enumerate(zip(searches, callers, strict=True))
         )
     )
 

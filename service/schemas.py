@@ -22,6 +22,7 @@ from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 MAX_TEXT = 256
 MAX_CHOICES = 100
 MAX_FILTERS = 16
+MAX_ATTRIBUTES = 32
 MAX_NUMBER = 1e300
 MAX_EVENT_AGE = timedelta(days=30)
 CLOCK_DIFFERENCE = timedelta(minutes=1)  # a shop's clock may be ahead of ours
@@ -77,6 +78,9 @@ Condition = Annotated[bool | Number | ShortText | Choices | Bounds, WrapValidato
 Filters = Annotated[dict[Text, Condition], Field(max_length=MAX_FILTERS)]
 
 
+Attributes = Annotated[dict[ShortText, bool | Number | ShortText], Field(max_length=MAX_ATTRIBUTES)]
+
+
 class SearchRequest(Request):
     """One text query."""
 
@@ -97,7 +101,14 @@ class SearchRequest(Request):
     timeout_ms: Integer | None = Field(
         None, description="Deadline in milliseconds; past it the answer is 504."
     )
-    explain: bool = Field(False, description="Say how the model came to the SIDs of the items.")
+    explain: bool = Field(
+        False, description="Say how the model came to the SIDs of the items; one variant answers alone."
+    )
+    attributes: Attributes | None = Field(
+        None,
+        description="What else is known of the shopper; rules of experiments may ask for it. Kept nowhere.",
+        examples=[{"country": "DE", "device": "phone", "logged_in": True}],
+    )
 
 
 class BatchRequest(Request):
@@ -217,6 +228,15 @@ class SearchExplanation(Answer):
     pruned: list[list[PrunedPrefix]] = Field(description="Per level, the best prefixes that were left.")
 
 
+class Interleaved(Answer):
+    """Two variants whose answers are drafted team by team, and who put each item there."""
+
+    variants: list[str] = Field(description="Both, by the names that the experiment gives them.")
+    teams: list[int | None] = Field(
+        description="Of each item, 0 for the first variant, 1 for the second, null for none or both."
+    )
+
+
 class SearchResponse(Answer):
     """Items that answer a query, best first."""
 
@@ -237,6 +257,9 @@ class SearchResponse(Answer):
     epoch: str
     timings_ms: Timings
     explanation: SearchExplanation | None = Field(None, description="Where it was asked for.")
+    interleaved: Interleaved | None = Field(
+        None, description="Where the items are those of two variants, then joined in `variant` by +."
+    )
 
 
 class FieldProblem(Answer):
@@ -306,11 +329,35 @@ class ModelsResponse(Answer):
     examples: list[str] = Field(description="Queries to try.")
 
 
-class ExperimentsResponse(Answer):
-    """How variants are assigned: GrowthBook features."""
+class Namespace(Answer):
+    """Experiments that share a namespace and no range of it share no callers."""
 
-    variants: list[str]
-    features: dict[str, Any]
+    name: str
+    ranges: list[tuple[float, float]] = Field(description="What of it the experiment has, from 0 to 1.")
+
+
+class RunningExperiment(Answer):
+    """A rule that divides callers up, or that interleaves."""
+
+    key: str
+    feature: str = Field(description="The layer: what the experiment sets.")
+    variations: list[Any] = Field(description="Values of the feature, in the order of their indexes.")
+    shares: list[float] = Field(description="Of the callers whom the experiment concerns, by variation.")
+    coverage: float = Field(description="Share of the callers that it concerns, of those in its namespaces.")
+    namespaces: list[Namespace]
+    condition: dict[str, Any] | None = Field(description="Whom it concerns, by attributes; null for all.")
+    hash_attribute: str = Field(description="What keeps its variation.")
+    not_loaded: list[str] = Field(description="Variants that it names and nobody gets.")
+
+
+class ExperimentsResponse(Answer):
+    """How variants are assigned."""
+
+    variants: list[str] = Field(description="Those that are loaded.")
+    default: str = Field(description="The variant of callers whom no rule and no share concerns.")
+    experiments: list[RunningExperiment]
+    features: dict[str, Any] = Field(description="Of GrowthBook, as they came.")
+    problem: str = Field(description="Why newer features are not in force; empty where these are the newest.")
 
 
 class Status(Answer):

@@ -89,7 +89,19 @@ class ServiceSettings(BaseSettings):
     """Size of what admins changed, in Redis and in each process; mostly items added since a catalogue."""
 
     experiments: Path | None = None
-    """GrowthBook features file whose feature ``variant`` names a bundle."""
+    """GrowthBook features file, whose feature ``variant`` names a bundle; read again when it changes."""
+
+    growthbook_url: str | None = Field(None, pattern=r"^https?://[^\s?#]+$")
+    """GrowthBook server or proxy that tells the features, in place of a file."""
+
+    growthbook_client_key: SecretStr | None = None
+    """Client key of GrowthBook's SDK connection."""
+
+    growthbook_refresh_s: float = Field(30.0, ge=1)
+    """How often the GrowthBook server is asked."""
+
+    growthbook_cache: Path | None = None
+    """File that keeps the features last told, for a start while the GrowthBook server is away."""
 
     examples: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Queries offered on the page; popular titles where there are none."""
@@ -213,6 +225,14 @@ class ServiceSettings(BaseSettings):
     """Least severe log record that is written."""
 
     @model_validator(mode="after")
+    def _one_source_of_features(self) -> Self:
+        if self.growthbook_url is not None and self.experiments is not None:
+            raise ValueError("experiments and growthbook_url both tell features; choose one")
+        if self.growthbook_url is not None and self.growthbook_client_key is None:
+            raise ValueError("growthbook_url needs growthbook_client_key")
+        return self
+
+    @model_validator(mode="after")
     def _defaults_within_limits(self) -> Self:
         if self.default_k > self.max_k:
             raise ValueError(f"default_k {self.default_k} is larger than max_k {self.max_k}")
@@ -221,6 +241,11 @@ class ServiceSettings(BaseSettings):
                 f"timeout_ms {self.timeout_ms} is larger than max_timeout_ms {self.max_timeout_ms}"
             )
         return self
+
+    def precision_of(self, variant: str) -> Precision:
+        """Which graphs a variant runs."""
+        own = (source.precision for source in self.bundles if source.name == variant)
+        return next(own, None) or self.precision
 
     @classmethod
     def load(cls, config: Path | None = None, **flags: object) -> "ServiceSettings":
@@ -242,11 +267,6 @@ class ServiceSettings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]) or "settings"
             raise ServiceError(
-    def precision_of(self, variant: str) -> Precision:
-        """Which graphs a variant runs."""
-        own = (source.precision for source in self.bundles if source.name == variant)
-        return next(own, None) or self.precision
-
                 f"{name}: {first['msg'].removeprefix('Value error, ')}; see 'radsearch serve --help'"
             ) from error
         except ValueError as error:

@@ -31,6 +31,11 @@ class Variant:
         parts = (files, self.bundle.ordering, self.engine.provider, self.engine.precisions)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
+    def beam_width(self, asked: int | None) -> int:
+        """How many SIDs to look for where so many are asked for; None asks for the most."""
+        widest = self.engine.beam_widths[-1]
+        return widest if asked is None else min(asked, widest)
+
 
 def load_variants(settings: ServiceSettings) -> dict[str, Variant]:
     """Load every bundle's model; blocks.

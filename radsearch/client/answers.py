@@ -29,6 +29,18 @@ class Timings(Answer):
     total: float
 
 
+class Interleaved(Answer):
+    """Two variants that share an answer.
+
+    Attributes:
+        variants: both.
+        teams: of each item, 0 or 1 for the variant that put it there, None for none or both.
+    """
+
+    variants: tuple[str, ...]
+    teams: tuple[int | None, ...]
+
+
 class SearchAnswer(Answer):
     """Items that answer a query, best first.
 
@@ -38,6 +50,7 @@ class SearchAnswer(Answer):
         degraded: what was away or spared.
         cached: whether the same was asked before.
         explanation: where it was asked for, as the API documents it.
+        interleaved: where the items are those of two variants.
     """
 
     request_id: str
@@ -52,6 +65,7 @@ class SearchAnswer(Answer):
     epoch: str
     timings_ms: Timings
     explanation: dict[str, JsonValue] | None = None
+    interleaved: Interleaved | None = None
 
 
 class FieldProblem(Answer):
@@ -124,11 +138,42 @@ class Models(Answer):
     examples: tuple[str, ...]
 
 
+class Namespace(Answer):
+    """Experiments that share one and no range of it share no callers."""
+
+    name: str
+    ranges: tuple[tuple[float, float], ...]
+
+
+class RunningExperiment(Answer):
+    """What divides callers up, or interleaves; see the API for its fields."""
+
+    key: str
+    feature: str
+    variations: tuple[JsonValue, ...]
+    shares: tuple[float, ...]
+    coverage: float
+    namespaces: tuple[Namespace, ...]
+    condition: dict[str, JsonValue] | None
+    hash_attribute: str
+    not_loaded: tuple[str, ...]
+
+
 class Experiments(Answer):
-    """How variants are assigned: GrowthBook features."""
+    """How variants are assigned.
+
+    Attributes:
+        variants: that are loaded.
+        default: the one of callers whom no rule and no share concerns.
+        features: of GrowthBook, as they came.
+        problem: why newer features are not in force; empty where these are the newest.
+    """
 
     variants: tuple[str, ...]
+    default: str
+    experiments: tuple[RunningExperiment, ...]
     features: dict[str, JsonValue]
+    problem: str
 
 
 class ValueCount(Answer):

@@ -32,6 +32,7 @@ class SearchOptions(TypedDict, total=False):
     beam_width: int
     timeout_ms: int
     explain: bool
+    attributes: Mapping[str, Value]
 
 
 class Search(SearchOptions):

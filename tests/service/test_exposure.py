@@ -28,6 +28,10 @@ def test_a_search_is_exposed_once_with_what_was_shown(start_service: Any, log: P
     assert exposure["filters"] == {"in_stock": True}
     assert (exposure["user_id"], exposure["k"], exposure["variant"]) == ("ada", 3, "sft")
     assert exposure["epoch"] == answer["epoch"]
+    assert (exposure["experiments"], exposure["interleaved"]) == ({}, None)
+    assert (exposure["exhausted"], exposure["degraded"]) == (answer["exhausted"], answer["degraded"])
+    assert exposure["total_ms"] == answer["timings_ms"]["total"] > 0
+    assert exposure["beam_width"] == 64, "the widest, as nobody says otherwise"
     for field, of_item in (("items", "item_id"), ("sids", "sid"), ("scores", "score")):
         assert exposure[field] == [item[of_item] for item in answer["items"]]
 
