@@ -5,12 +5,13 @@ import { $, h, plural } from "./dom.js";
 const STORE = "radsearch-judgments";
 export const RELEVANT = 1, IRRELEVANT = 0;
 
-let judged = new Map(load()); // by query and item: {query, item_id, grade, title}
 const listeners = [];
 
 /** A query as the training data stores it: equal queries are judged once. */
 const cleaned = (query) => query.replace(/[\s\p{Cc}]+/gu, " ").trim();
 const keyOf = (query, itemId) => JSON.stringify([cleaned(query), itemId]);
+
+let judged = load(); // by query and item: {query, item_id, grade, title}
 
 /** The grade of an item; undefined where there is none. */
 export const gradeOf = (query, itemId) => judged.get(keyOf(query, itemId))?.grade;
@@ -42,12 +43,13 @@ export function csv() {
 }
 
 function load() {
+  let rows = [];
   try {
-    const rows = JSON.parse(localStorage.getItem(STORE) ?? "[]");
-    return rows.map((row) => [keyOf(row.query, row.item_id), row]);
-  } catch {
-    return [];
+    rows = JSON.parse(localStorage.getItem(STORE) ?? "[]");
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error; // what is damaged is as if it were not there
   }
+  return new Map(rows.map((row) => [keyOf(row.query, row.item_id), row]));
 }
 
 function save() {
@@ -116,7 +118,7 @@ $("#download-judgments").addEventListener("click", download);
 $("#clear-judgments").addEventListener("click", clear);
 addEventListener("storage", (event) => {
   if (event.key !== STORE) return;
-  judged = new Map(load()); // another tab has judged
+  judged = load(); // another tab has judged
   tell();
 });
 tell();

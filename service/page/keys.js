@@ -1,25 +1,26 @@
-// The key that is sent with every request, where the service asks for one.
+// The keys that are sent where the service asks for some.
 
-import { forget, key } from "./api.js";
+import { forget, keys } from "./api.js";
 import { $ } from "./dom.js";
 
+const SCOPES = ["search", "admin"];
+
 const dialog = $("#key-dialog");
-const input = $("#key");
+const inputs = Object.fromEntries(SCOPES.map((scope) => [scope, $(`#${scope}-key`)]));
 const listeners = [];
 
-/** Call a function when another key is used. */
+/** Call a function when other keys are used. */
 export function onKey(listener) {
   listeners.push(listener);
 }
 
 export function openKey() {
-  input.value = key.get();
+  for (const scope of SCOPES) inputs[scope].value = keys.get(scope);
   dialog.showModal();
-  input.select();
 }
 
-function use(value) {
-  key.set(value.trim());
+function use(valueOf) {
+  for (const scope of SCOPES) keys.set(scope, valueOf(scope));
   show();
   forget();
   dialog.close();
@@ -27,13 +28,14 @@ function use(value) {
 }
 
 function show() {
-  $("#open-key").textContent = key.get() ? "Key: set" : "Key";
+  const held = SCOPES.filter((scope) => keys.get(scope));
+  $("#open-key").textContent = held.length ? `Keys: ${held.join(", ")}` : "Keys";
 }
 
 $("#open-key").addEventListener("click", openKey);
 $("#key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  use(input.value);
+  use((scope) => inputs[scope].value.trim());
 });
-$("#forget-key").addEventListener("click", () => use(""));
+$("#forget-keys").addEventListener("click", () => use(() => ""));
 show();

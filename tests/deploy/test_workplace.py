@@ -17,6 +17,9 @@ def test_the_check_is_a_script_that_runs_make_test(root: Path) -> None:
     lines = script.read_text(encoding="utf-8").splitlines()
     assert "set -euo pipefail" in lines
     assert lines[-1] == "make test"
+    # Where CI is set, what needs a browser fails without one instead of being skipped.
+    assert any("missing+=(chromium)" in line for line in lines)
+    assert any(line.startswith("export CI=true") for line in lines)
     assert re.search(r"^test:", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
