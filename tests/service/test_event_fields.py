@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
@@ -108,3 +109,17 @@ def test_the_page_lists_every_field(sent: tuple[Any, Path]) -> None:
             assert may_be_null in {"", "null"}
             value = line[name]
             assert isinstance(value, KINDS[expected]) or (value is None and may_be_null), (name, value)
+
+
+def test_the_query_of_the_page_counts_clicks(sent: tuple[Any, Path]) -> None:
+    running, log = sent
+    for n in range(3):
+        answer = running.search(f"red {n}")
+    for _ in range(2):
+        running.client.post("/v1/events", json=event(request_id=answer["request_id"]))
+    with next(log.iterdir()).open("a") as file:
+        file.write('{"schema": 1, "ti')  # what kill -9 leaves
+    (query,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    with duckdb.connect() as database:
+        rows = database.execute(query.replace("events/events-", f"{log}/events-")).fetchall()
+    assert rows == [("sft", 3, 1)]

@@ -104,6 +104,13 @@ def test_sessions_are_nearer_to_the_truth_than_the_choices(
     assert sessions[1] < choices[1]
 
 
+def test_the_same_log_gives_the_same_bytes_in_little_memory(raw: Path, log: Path, tmp_path: Path) -> None:
+    files = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    for out, memory_gb in zip(files, (None, 0.2), strict=True):
+        write_sessions(log, raw / "items.jsonl", out, SessionSettings(memory_gb=memory_gb))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_the_log_trains_the_next_model(raw: Path, log: Path, tmp_path: Path) -> None:
     sessions, data = tmp_path / "sessions.jsonl", tmp_path / "data"
     made = run("sessions", "--from-events", log, "--items", raw / "items.jsonl", "--out", sessions)

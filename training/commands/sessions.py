@@ -34,6 +34,9 @@ def sessions(
             min=0, max=0.9, help="Queries first seen in the last share of visits are valid; 0: by hash."
         ),
     ] = 0.1,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory for it; a larger log goes through the disk.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Turn an event log into sessions that 'radsearch prepare' reads.
@@ -44,7 +47,14 @@ def sessions(
     Example: radsearch sessions --from-events events --items items.jsonl --out sessions.jsonl
     """
     settings = SessionSettings(
-        by, min_visits, min_examined, max_negatives, reload_minutes, max_searches_per_day, valid_share
+        by=by,
+        min_visits=min_visits,
+        min_examined=min_examined,
+        max_negatives=max_negatives,
+        reload_minutes=reload_minutes,
+        max_searches_per_day=max_searches_per_day,
+        valid_share=valid_share,
+        memory_gb=memory_gb,
     )
     console = Console(stderr=True)
     with console.status("reading the event log"):

@@ -40,7 +40,12 @@ SELECT pair, position, shown::DOUBLE AS shown, chosen::DOUBLE AS chosen
 FROM cells JOIN moved USING (key, item_id)
 """
 
-# What a choice proves was looked at counts as that, the rest by its position.
+POSITIONS = """
+CREATE TABLE positions AS SELECT position, greatest(share, 0.000001)::DECIMAL(9, 6) AS examination FROM shares
+"""
+
+# What a choice proves was looked at counts as that, the rest by its position. Sums of decimals are the same
+# in any order.
 CANDIDATES = """
 CREATE TABLE candidates AS
 WITH judged AS (
@@ -49,7 +54,7 @@ WITH judged AS (
         count(*) FILTER (strength > 0) AS chosen,
         count(*) FILTER (is_passed AND strength = 0) AS passed,
         sum(CASE WHEN strength > 0 OR is_passed THEN 1 ELSE examination END) AS examined,
-        avg(least(1 / examination, $max_weight)) FILTER (strength > 0) AS weight
+        avg(least(1 / examination, $max_weight)::DECIMAL(9, 3)) FILTER (strength > 0) AS weight
     FROM impressions JOIN positions USING (position)
     GROUP BY ALL
 ),
@@ -103,6 +108,8 @@ class SessionSettings:
         max_searches_per_day: shoppers with more are robots.
         valid_share: of the visits, the latest; queries that come up there for the first time are valid.
             0 leaves the split to ``radsearch prepare``.
+        memory_gb: of the database; a larger log goes through the disk beside the output. None takes most of
+            what the machine has.
     """
 
     by: By = "query"
@@ -112,6 +119,7 @@ class SessionSettings:
     reload_minutes: int = 10
     max_searches_per_day: int = 300
     valid_share: float = 0.1
+    memory_gb: float | None = None
 
 
 def write_sessions(log: Path, items: Path, out: Path, settings: SessionSettings) -> dict[str, Any]:
@@ -132,6 +140,8 @@ def write_sessions(log: Path, items: Path, out: Path, settings: SessionSettings)
     if out.suffix != ".jsonl":
         raise DataError(f"{out} is not named .jsonl; give --out FILE.jsonl")
     with _scratch(out) as scratch, duckdb.connect(str(scratch / "events.duckdb")) as database:
+        if settings.memory_gb is not None:
+            database.execute(f"SET memory_limit = '{settings.memory_gb} GB'")
         counts = read_log(log, database)
         _read_catalogue(items, database)
         visits = gather_visits(database, settings.reload_minutes, settings.max_searches_per_day)
@@ -187,12 +197,13 @@ def _judge(
 ) -> None:
     """Make the tables ``candidates`` and ``units``: what items are to a query or a visit."""
     unit = "key" if settings.by == "query" else "visit"
-    arrow = pa.table({"position": np.arange(1, len(examination) + 1), "examination": examination})
-    database.register("positions", arrow)
+    shares = pa.table({"position": np.arange(1, len(examination) + 1), "share": examination})
+    database.register("shares", shares)
+    database.execute(POSITIONS)
+    database.unregister("shares")
     database.execute(
         CANDIDATES.format(unit=unit), {"max_weight": MAX_WEIGHT, "min_examined": settings.min_examined}
     )
-    database.unregister("positions")
     database.execute(UNITS.format(unit=unit))
 
 
