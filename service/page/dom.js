@@ -39,6 +39,13 @@ export function inWords(value) {
 export const named = (attribute) => attribute.replaceAll("_", " ");
 export const sidText = (codes) => codes.join("-");
 
+/** What titles have in common: the words that stand in all of them; the first title where that is none. */
+export function inCommon([first = "", ...others]) {
+  const words = others.map((title) => new Set(title.toLowerCase().split(/\s+/)));
+  const shared = first.split(/\s+/).filter((word) => /\p{L}/u.test(word) && words.every((set) => set.has(word.toLowerCase())));
+  return shared.length ? shared.join(" ") : first;
+}
+
 /** What a control sets: a label around it. */
 export function field(text, control) {
   return h("label", { class: "field" }, h("span", {}, text), control);

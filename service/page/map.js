@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { failure } from "./cards.js";
-import { choice, field, fixed, h, percent, plural, sidText, whole } from "./dom.js";
+import { choice, field, fixed, h, inCommon, percent, plural, sidText, whole } from "./dom.js";
 import { openKey } from "./keys.js";
 import { current, go } from "./state.js";
 
@@ -100,5 +100,5 @@ function nodeButton(node, most, isOpen, text = String(node.prefix.at(-1))) {
   return h("button", { type: "button", class: "node kept", "aria-expanded": String(isOpen), "--share": node.items / most, title: node.titles.join(" · "),
     onclick: () => go({ at: sidText(node.prefix) }) },
     h("span", { class: "line" }, h("b", { class: "sid" }, text), h("span", {}, plural(node.items, "item")), node.sids > 1 && h("span", { class: "quiet" }, plural(node.sids, "SID"))),
-    h("span", { class: "meaning" }, node.titles[0] ?? ""));
+    h("span", { class: "meaning" }, inCommon(node.titles)));
 }

@@ -1,7 +1,7 @@
 // Why these results: the beam as a tree, level by level, and the path of an item through it.
 
 import * as api from "./api.js";
-import { $, $$, fixed, h, percent, plural, sidText, svg, whole } from "./dom.js";
+import { $, $$, fixed, h, inCommon, percent, plural, sidText, svg, whole } from "./dom.js";
 
 let wanted = null; // item_id whose path the next tree lights
 
@@ -21,7 +21,10 @@ export async function whyTree(answer, state, signal) {
   explainMeanings(view, answer.variant, signal);
   new ResizeObserver(() => drawEdges(view)).observe(host);
   const first = answer.items.find((item) => item.item_id === wanted) ?? answer.items[0];
-  if (first) pin(view, sidText(first.sid), first.item_id);
+  if (first) {
+    pin(view, sidText(first.sid), first.item_id);
+    requestAnimationFrame(() => $(".item-node.lit", host)?.scrollIntoView({ block: "nearest" }));
+  }
   wanted = null;
   return [host, path];
 }
@@ -101,7 +104,7 @@ function nodeButton(view, node) {
     title: told && `${plural(told.items, "item")}: ${told.titles.join(" · ")}` },
     h("span", { class: "line" }, h("b", { class: "sid" }, String(node.prefix.at(-1))), h("span", {}, percent(Math.exp(node.own))),
       h("span", { class: "quiet" }, node.kept ? `log p ${fixed(node.log_prob)}` : `pruned, ${fixed(node.behind)} behind`)),
-    h("span", { class: "meaning" }, told ? (told.titles[0] ?? "") : "…"));
+    h("span", { class: "meaning" }, told ? inCommon(told.titles) : "…"));
   return lights(view, button, node.key);
 }
 
