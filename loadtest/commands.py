@@ -1,76 +1,154 @@
-"""``radsearch loadtest``: start the load, wait for it, show what was measured, give the verdict."""
+"""``radsearch loadtest``: make the load, show what was measured, give the verdict."""
 
-import importlib.util
 import json
-import os
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loadtest.errors import LoadtestError
+from loadtest.locust_process import run_closed_loop
+from loadtest.open_runs import run_at_rate, run_capacity
+from loadtest.pages import capacity_page, report_page
 from loadtest.queries import load_queries
-from loadtest.recorder import Report
-from loadtest.settings import LoadtestSettings
-from loadtest.slo import Slo, judge, load_slo
-from loadtest.tables import print_report
+from loadtest.settings import DEFAULT_CAPACITY_SECONDS, DEFAULT_SECONDS, LoadtestSettings
+from loadtest.slo import CAPACITY_SLO, Slo, load_slo
+from loadtest.tables import print_capacity, print_report, print_trial
 
 PROBE_TIMEOUT_S = 5.0
 
 
 def loadtest(
-    url: Annotated[str | None, typer.Option(help="Scheme, host and port of the server.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="How long to send requests.")] = None,
-    users: Annotated[int | None, typer.Option(min=1, help="Shoppers at work at the same time.")] = None,
+    url: Annotated[str | None, typer.Argument(help="Scheme, host and port of the server.")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Closed loop: shoppers at work at the same time.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Open loop: requests that arrive per second.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="How long to send requests (30); the most to look for the capacity (180)."
+        ),
+    ] = None,
+    trial_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="The least that one trial for the capacity takes (5).")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="How users or rate change: constant, steps or spike.")
+    ] = None,
+    think: Annotated[
+        str | None, typer.Option(help="Closed loop, pauses: none, hasty, browsing or mixed.")
+    ] = None,
     queries: Annotated[
         Path | None, typer.Option(help="Queries, most frequent first: one per line, or JSONL with 'query'.")
     ] = None,
     zipf: Annotated[
-        float | None, typer.Option(min=0, help="Exponent of the query frequencies; 0 asks all alike.")
+        float | None, typer.Option(min=0, help="Exponent of the query frequencies; 0 asks all alike (1).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the users' choices.")] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of queries that are reworded (0.2).")
+    ] = None,
+    filters: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Chance that a query is repeated with a filter (0.2).")
+    ] = None,
+    batches: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Chance that a batch of 8 is sent instead (0.03).")
+    ] = None,
+    clicks: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Chance that the first item is clicked (0.1); 0 sends no events."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the shoppers' choices.")] = None,
     slo: Annotated[
-        Path | None,
-        typer.Option(help="TOML with p50_ms, p95_ms, p99_ms, error_share, min_rate; decides the exit code."),
+        Path | None, typer.Option(help="TOML file with the limits that decide the exit code.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Send shoppers' traffic to a running server and judge its latencies.
+    """Send shoppers' traffic to a running server and judge it; without --users or --rate, find its capacity.
 
-    Shoppers search, filter, send batches and click, with no pause between requests. Latencies are of
-    answered requests; an answer without items counts as an error. The exit code is 1 when the SLO is missed;
-    without --slo at most 1% of the requests may fail. RADSEARCH_LOADTEST_URL and so on set the same in the
-    environment; RADSEARCH_LOADTEST_KEY is the bearer key of a guarded server.
+    The capacity is the largest arrival rate at which the SLO is kept; without --slo that is a p99 of searches
+    of 200 ms and at most 1% errors. With --rate requests arrive whether the server keeps up or not, and
+    latencies count from when a request was due. With --users each shopper waits for an answer before it goes
+    on. The exit code is 1 when the SLO is missed, or kept at no rate. RADSEARCH_LOADTEST_URL and so on set
+    the same in the environment; RADSEARCH_LOADTEST_KEY is the bearer key of a guarded server.
 
-    Example: radsearch loadtest --url http://127.0.0.1:8000 --seconds 30 --users 8
+    Example: radsearch loadtest http://127.0.0.1:8000 --queries queries.txt --html capacity.html
     """
-    flags = {"url": url, "seconds": seconds, "users": users, "queries": queries, "zipf": zipf, "seed": seed}
+    flags = {name: value for name, value in locals().items() if name not in ("html", "as_json")}
     try:
-        limits = load_slo(slo) if slo else Slo()
         settings = _settings({name: value for name, value in flags.items() if value is not None})
-        report = _measure(settings)
+        limits = load_slo(settings.slo) if settings.slo else None
+        _find_server(settings.url)
+        if settings.users is None and settings.rate is None:
+            result = _capacity(settings, limits or CAPACITY_SLO)
+        else:
+            result = _load(settings, limits or Slo())
+        if html is not None:
+            _write(html, result.page())
     except LoadtestError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from error
-    judgements = judge(limits, report)
-    met = all(judgement.met for judgement in judgements)
     if as_json:
-        slo_report = {"met": met, "judgements": [asdict(judgement) for judgement in judgements]}
-        sys.stdout.write(json.dumps(report.model_dump() | {"slo": slo_report}) + "\n")
+        sys.stdout.write(json.dumps(result.document) + "\n")
     else:
-        print_report(report, judgements)
-    if not met:
+        result.print()
+    if not result.met:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a load test gave, for every reader.
+
+    Attributes:
+        met: whether the SLO is met.
+        document: the whole, as it is written in JSON.
+        print: shows it on the terminal.
+        page: makes its HTML.
+    """
+
+    met: bool
+    document: dict[str, object]
+    print: Callable[[], None]
+    page: Callable[[], str]
+
+
+def _load(settings: LoadtestSettings, slo: Slo) -> Result:
+    seconds = settings.seconds or DEFAULT_SECONDS
+    if settings.rate is None:
+        report = run_closed_loop(settings, seconds)
+    else:
+        report = uvloop.run(run_at_rate(settings, slo, settings.rate, seconds))
+    return Result(
+        report.met,
+        report.model_dump(mode="json"),
+        partial(print_report, report),
+        partial(report_page, report, _shown(settings)),
+    )
+
+
+def _capacity(settings: LoadtestSettings, slo: Slo) -> Result:
+    budget_s = settings.seconds or DEFAULT_CAPACITY_SECONDS
+    run = uvloop.run(run_capacity(settings, slo, budget_s, print_trial))
+    return Result(
+        run.met,
+        {"url": settings.url} | run.document(),
+        partial(print_capacity, run, settings.url),
+        partial(capacity_page, run, settings.url, _shown(settings)),
+    )
 
 
 def _settings(flags: dict[str, object]) -> LoadtestSettings:
@@ -78,33 +156,18 @@ def _settings(flags: dict[str, object]) -> LoadtestSettings:
         settings = LoadtestSettings.model_validate(LoadtestSettings().model_dump() | flags)
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise LoadtestError(f"{wrong['loc'][0]} = {wrong['input']!r}: {wrong['msg']}.") from error
+        name = ".".join(map(str, wrong["loc"])) or "settings"
+        raise LoadtestError(f"{name} = {wrong['input']!r}: {wrong['msg']}.") from error
+    if settings.users is not None and settings.rate is not None:
+        raise LoadtestError("--users makes a closed loop and --rate an open one; pass one of them.")
     if settings.queries is not None:
         load_queries(settings.queries)
     return settings
 
 
-def _measure(settings: LoadtestSettings) -> Report:
-    if importlib.util.find_spec("locust") is None:
-        raise LoadtestError("locust is not installed; install it with: pip install 'radsearch[loadtest]'")
-    _find_server(settings.url)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.run"],
-        env=os.environ | settings.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        try:
-            output, log = _wait(child, settings.seconds)
-        except BaseException:
-            child.kill()
-            raise
-    if child.returncode != 0:
-        raise LoadtestError(f"the load generator stopped with exit code {child.returncode}:\n{log.strip()}")
-    sys.stderr.write(log)
-    return Report.model_validate_json(output)
+def _shown(settings: LoadtestSettings) -> dict[str, object]:
+    """What a reader needs to make the test again; no key."""
+    return {name: value for name, value in settings if name != "key" and value is not None}
 
 
 def _find_server(url: str) -> None:
@@ -117,19 +180,12 @@ def _find_server(url: str) -> None:
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise LoadtestError(
-            f"nothing answers at {url} ({reason}); start it with 'radsearch serve' or correct --url."
+            f"nothing answers at {url} ({reason}); start it with 'radsearch serve' or correct the URL."
         ) from error
 
 
-def _wait(child: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
-    """Wait for the load generator, with a progress bar where someone watches."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("sending requests", total=seconds)
-        start = time.monotonic()
-        while True:
-            try:
-                return child.communicate(timeout=0.2)
-            except subprocess.TimeoutExpired:
-                progress.update(bar, completed=min(time.monotonic() - start, seconds))
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise LoadtestError(f"Cannot write {path} ({error.strerror}); pass another --html.") from error

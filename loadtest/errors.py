@@ -3,7 +3,3 @@
 
 class LoadtestError(Exception):
     """A mistake in the load test's input; the message is one sentence that says what to do."""
-
-
-class BadAnswerError(Exception):
-    """An answer that counts as an error; the message is its kind, one of a bounded number."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadtest.errors import LoadtestError
+from loadtest.wording import reworded
 
 SHIPPED_QUERIES = Path(__file__).with_name("queries.txt")
 
@@ -39,6 +40,22 @@ def zipf_stream(queries: Sequence[str], exponent: float, rng: random.Random) -> 
     cumulative = list(frequencies)
     while True:
         yield rng.choices(queries, cum_weights=cumulative)[0]
+
+
+def query_stream(
+    queries: Sequence[str], exponent: float, synthetic: float, rng: random.Random
+) -> Iterator[str]:
+    """Draw queries for ever by Zipf's law, some of them reworded.
+
+    Args:
+        queries: distinct, most frequent first.
+        exponent: of Zipf's law.
+        synthetic: share of the queries that are reworded, 0..1; few of these come twice, so a server cannot
+            answer them from a cache.
+        rng: that draws.
+    """
+    for query in zipf_stream(queries, exponent, rng):
+        yield reworded(query, queries, rng) if rng.random() < synthetic else query
 
 
 def _text_queries(path: Path) -> Iterator[str]:

@@ -1,141 +1,139 @@
-"""What a load test measured."""
+"""What a load test keeps of every request."""
 
-import math
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from numpy.typing import NDArray
 
-from loadtest.answers import SearchAnswer
+from loadtest.answers import Answer, Operation, SearchAnswer
 
-SEARCH = "/v1/search"
-
-
-class Measurement(BaseModel):
-    """The requests of one endpoint. Latencies are of the answered ones, in ms; None where there are none."""
-
-    model_config = ConfigDict(frozen=True)
-
-    endpoint: str
-    requests: int
-    errors: int
-    rate: float
-    """Answered requests per second."""
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    max_ms: float | None
+OPERATIONS = tuple(Operation)
 
 
-class Report(BaseModel):
-    """One load test: a line for each endpoint, and what the answers said of themselves."""
+@dataclass(frozen=True)
+class Requests:
+    """Columns of all requests, in the order in which they were due.
 
-    model_config = ConfigDict(frozen=True)
+    Attributes:
+        operation: index into ``OPERATIONS``, int8 [n].
+        due_s: when each was due, seconds from the start, float64 [n].
+        latency_ms: from when it was due until the whole answer was there, float64 [n].
+        lateness_ms: the part of it by which the generator sent it too late, float64 [n].
+        failed: whether it got no good answer, bool [n].
+        degraded: whether the answer says that something was away, bool [n].
+    """
 
-    url: str
-    users: int
-    seconds: float
-    endpoints: list[Measurement]
-    errors: dict[str, int]
-    """Kind of error to how often it came, over all endpoints."""
-    variants: dict[str, int]
-    """Searches answered by each variant."""
-    degraded: dict[str, int]
-    """Searches answered although something was away, by what it was."""
-    generator_busy: bool
-    """The load generator had no CPU time to spare: latencies include its own waiting."""
+    operation: NDArray[np.int8]
+    due_s: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+    lateness_ms: NDArray[np.float64]
+    failed: NDArray[np.bool_]
+    degraded: NDArray[np.bool_]
 
-    @property
-    def requests(self) -> int:
-        """Requests sent, over all endpoints."""
-        return sum(line.requests for line in self.endpoints)
+    def __len__(self) -> int:
+        return len(self.due_s)
 
-    @property
-    def error_share(self) -> float | None:
-        """Share of all requests that failed, 0..1; None where none was sent."""
-        return sum(line.errors for line in self.endpoints) / self.requests if self.requests else None
+    def of(self, *operations: Operation) -> "Requests":
+        """The requests of some operations."""
+        indices = [OPERATIONS.index(operation) for operation in operations]
+        return self.where(np.isin(self.operation, indices))
+
+    def where(self, mask: NDArray[np.bool_]) -> "Requests":
+        """The requests of a mask, bool [n]."""
+        return Requests(
+            self.operation[mask],
+            self.due_s[mask],
+            self.latency_ms[mask],
+            self.lateness_ms[mask],
+            self.failed[mask],
+            self.degraded[mask],
+        )
 
     @property
-    def search(self) -> Measurement | None:
-        """The line of ``/v1/search``, which an SLO is about."""
-        return next((line for line in self.endpoints if line.endpoint == SEARCH), None)
+    def answered(self) -> "Requests":
+        """Those with a good answer."""
+        return self.where(~self.failed)
+
+    @property
+    def searches(self) -> "Requests":
+        """Those for one query, with or without a filter."""
+        return self.of(Operation.SEARCH, Operation.FILTER)
+
+    def counted_from_sending(self) -> "Requests":
+        """As they would look if every request had been due when it was sent."""
+        return Requests(
+            self.operation,
+            self.due_s,
+            self.latency_ms - self.lateness_ms,
+            np.zeros_like(self.lateness_ms),
+            self.failed,
+            self.degraded,
+        )
 
 
 class Recorder:
-    """Listens to locust's ``request`` event and keeps every latency.
+    """Takes requests as they finish.
 
-    Every latency is kept (8 bytes each) because locust's own percentiles are rounded to two digits.
+    Every latency is kept (27 bytes a request): an SLO is about the tail, which rounded histograms lose.
+
+    Attributes:
+        errors: kind of error to how often it came.
+        variants: variant to how many searches it answered.
+        degraded: what was away to how many searches were answered without it.
     """
 
     def __init__(self) -> None:
-        self._latencies: dict[str, array[float]] = defaultdict(lambda: array("d"))
-        self._errors: dict[str, Counter[str]] = defaultdict(Counter)
-        self._variants: Counter[str] = Counter()
-        self._degraded: Counter[str] = Counter()
+        self._operations = array("b")
+        self._due = array("d")
+        self._latencies = array("d")
+        self._lateness = array("d")
+        self._failed = array("b")
+        self._degraded = array("b")
+        self.errors: Counter[str] = Counter()
+        self.variants: Counter[str] = Counter()
+        self.degraded: Counter[str] = Counter()
 
-    def on_request(
+    def add(
         self,
-        *,
-        name: str,
-        response_time: float,
-        exception: Exception | None,
-        context: dict[str, SearchAnswer],
-        **_: object,
+        operation: Operation,
+        due_s: float,
+        latency_ms: float,
+        outcome: Answer | str,
+        lateness_ms: float = 0.0,
     ) -> None:
-        """Take one finished request.
+        """Take one request.
 
         Args:
-            name: endpoint.
-            response_time: ms until the whole answer was there.
-            exception: whose text is the kind of error; None where the answer is good.
-            context: holds the decoded ``answer`` of a good request.
+            operation: what it did.
+            due_s: when it was due, seconds from the start.
+            latency_ms: from then until the whole answer was there.
+            outcome: the answer, or the kind of error.
+            lateness_ms: how much too late it was sent.
         """
-        if exception is not None:
-            self._errors[name][str(exception)] += 1
-            return
-        self._latencies[name].append(response_time)
-        if name == SEARCH:
-            self._variants[context["answer"].variant] += 1
-            self._degraded.update(context["answer"].degraded)
+        search = outcome if isinstance(outcome, SearchAnswer) else None
+        if search:
+            self.variants[search.variant] += 1
+            self.degraded.update(search.degraded)
+        if isinstance(outcome, str):
+            self.errors[outcome] += 1
+        self._operations.append(OPERATIONS.index(operation))
+        self._due.append(due_s)
+        self._latencies.append(latency_ms)
+        self._lateness.append(lateness_ms)
+        self._failed.append(isinstance(outcome, str))
+        self._degraded.append(bool(search and search.degraded))
 
-    def report(self, url: str, users: int, seconds: float, generator_busy: bool) -> Report:
-        """Sum up a test that ran for ``seconds``."""
-        endpoints = sorted({*self._latencies, *self._errors})
-        return Report(
-            url=url,
-            users=users,
-            seconds=seconds,
-            endpoints=[self._measurement(endpoint, seconds) for endpoint in endpoints],
-            errors=dict(sum(self._errors.values(), Counter[str]()).most_common()),
-            variants=dict(self._variants.most_common()),
-            degraded=dict(self._degraded.most_common()),
-            generator_busy=generator_busy,
+    def requests(self) -> Requests:
+        """All requests so far."""
+        due = np.array(self._due, dtype=np.float64)
+        order = np.argsort(due, kind="stable")
+        return Requests(
+            np.array(self._operations, dtype=np.int8)[order],
+            due[order],
+            np.array(self._latencies, dtype=np.float64)[order],
+            np.array(self._lateness, dtype=np.float64)[order],
+            np.array(self._failed, dtype=np.bool_)[order],
+            np.array(self._degraded, dtype=np.bool_)[order],
         )
-
-    def _measurement(self, endpoint: str, seconds: float) -> Measurement:
-        latencies = sorted(self._latencies[endpoint])
-        n_errors = self._errors[endpoint].total()
-        return Measurement(
-            endpoint=endpoint,
-            requests=len(latencies) + n_errors,
-            errors=n_errors,
-            rate=len(latencies) / seconds,
-            p50_ms=quantile(latencies, 0.50),
-            p95_ms=quantile(latencies, 0.95),
-            p99_ms=quantile(latencies, 0.99),
-            max_ms=quantile(latencies, 1.0),
-        )
-
-
-def quantile(ordered: Sequence[float], q: float) -> float | None:
-    """Give the least value that a share ``q`` of all values does not exceed (nearest rank).
-
-    Args:
-        ordered: values in ascending order.
-        q: in (0, 1].
-
-    Returns:
-        One of the values, or None where there are none.
-    """
-    return ordered[math.ceil(q * len(ordered)) - 1] if ordered else None

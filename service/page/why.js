@@ -23,7 +23,7 @@ export async function whyTree(answer, state, signal) {
   const first = answer.items.find((item) => item.item_id === wanted) ?? answer.items[0];
   if (first) {
     pin(view, sidText(first.sid), first.item_id);
-    requestAnimationFrame(() => $(".item-node.lit", host)?.scrollIntoView({ block: "nearest" }));
+    requestAnimationFrame(() => scrollTo(host, $(".item-node.lit", host)));
   }
   wanted = null;
   return [host, path];
@@ -119,6 +119,13 @@ function lights(view, button, key, itemId) {
   button.addEventListener("pointerleave", () => view.pinned && light(view, ...view.pinned));
   button.addEventListener("click", () => pin(view, key, itemId));
   return button;
+}
+
+/** Bring an element into sight, up or down only. */
+function scrollTo(host, element) {
+  if (!element) return;
+  const [outer, inner] = [host, element].map((each) => each.getBoundingClientRect());
+  if (inner.bottom > outer.bottom || inner.top < outer.top) host.scrollTop += inner.top - (outer.top + outer.bottom) / 2;
 }
 
 function pin(view, key, itemId) {

@@ -1,7 +1,8 @@
 """A real HTTP server with the shape of the search API, for load tests: prints its port, then serves.
 
 The query decides what happens: "refuse" is answered with 429, "no items" with a 200 that lacks them,
-"garbage" with text that is not JSON, "hang up" not at all. ``GET /received`` gives what was sent so far.
+"garbage" with text that is not JSON, "hang up" not at all. ``GET /received`` gives what was sent so far,
+``GET /v1/models`` the attributes that filters may name: not the colour, which items have, too.
 """
 
 import itertools
@@ -15,10 +16,11 @@ ITEMS = [
         "score": -float(n),
         "sid": [n, 0, 0],
         "title": f"Item {n}",
-        "attributes": {"brand": "Arrow", "price": 9.5 + n},
+        "attributes": {"brand": ("Arrow", "Bow")[n % 2], "price": 9.5 + n, "colour": "red"},
     }
     for n in range(20)
 ]
+MODELS = {"models": [{"attributes": [{"name": "brand"}, {"name": "price"}]}]}
 RECEIVED: list[dict[str, Any]] = []
 NUMBERS = itertools.count()
 
@@ -45,7 +47,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self.answer(200, json.dumps(RECEIVED if self.path == "/received" else {}).encode())
+        answers: dict[str, Any] = {"/received": RECEIVED, "/v1/models": MODELS}
+        self.answer(200, json.dumps(answers.get(self.path, {})).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.errors import LoadtestError
-from loadtest.queries import SHIPPED_QUERIES, load_queries, zipf_stream
+from loadtest.queries import SHIPPED_QUERIES, load_queries, query_stream, zipf_stream
+from loadtest.wording import reworded
 
 QUERIES = st.lists(
     st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1).filter(
@@ -81,3 +82,30 @@ def test_equal_seeds_give_equal_streams() -> None:
     streams = [zipf_stream(["a", "b", "c"], 1.0, random.Random(7)) for _ in range(2)]
     first, second = (list(itertools.islice(stream, 100)) for stream in streams)
     assert first == second
+
+
+@given(QUERIES, st.randoms(use_true_random=False))
+def test_a_reworded_query_has_words_of_those_that_are_known(queries: list[str], rng: random.Random) -> None:
+    made = reworded(queries[0], queries, rng)
+    assert made.split()
+    letters = Counter(letter for query in queries for letter in query if not letter.isspace())
+    assert set(made) - {" "} <= set(letters)
+
+
+def test_every_way_to_reword_is_used() -> None:
+    rng = random.Random(0)
+    made = {reworded("red shoes", ["hat"], rng) for _ in range(300)}
+    assert {"red", "shoes", "shoes red", "red shoes hat", "erd shoes", "red shose"} <= made
+
+
+@pytest.mark.parametrize("synthetic", [0.0, 0.3, 1.0])
+def test_a_share_of_the_stream_is_reworded_and_the_rest_keeps_zipf_s_law(synthetic: float) -> None:
+    n_draws = 10_000
+    queries = [f"first{rank} second{rank} third{rank} fourth{rank}" for rank in range(1, 6)]
+    drawn = Counter(itertools.islice(query_stream(queries, 1.0, synthetic, random.Random(0)), n_draws))
+    kept = np.array([drawn[query] for query in queries])
+    # A word that moves may come back to its place, so a few of the reworded are as they were.
+    assert 1 - kept.sum() / n_draws == pytest.approx(synthetic * 0.92, abs=0.03)
+    if kept.sum() > 1000:
+        law = 1 / np.arange(1, 6)
+        np.testing.assert_allclose(kept / kept.sum(), law / law.sum(), atol=4 * 0.5 / kept.sum() ** 0.5)

@@ -1,9 +1,13 @@
 import os
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from loadtest.settings import LoadtestSettings
+from loadtest.shapes import SHAPES
+from loadtest.thinking import PROFILES
 
 
 @pytest.mark.parametrize(
@@ -11,7 +15,18 @@ from loadtest.settings import LoadtestSettings
     [
         LoadtestSettings(),
         LoadtestSettings(
-            url="https://shop.example:8443/", seconds=0.5, users=3, zipf=0, seed=4, key=SecretStr("k")
+            url="https://shop.example:8443/",
+            seconds=0.5,
+            users=3,
+            rate=2.5,
+            shape="spike",
+            think="mixed",
+            queries=Path("queries.txt"),
+            zipf=0,
+            clicks=0,
+            seed=4,
+            slo=Path("slo.toml"),
+            key=SecretStr("k"),
         ),
     ],
 )
@@ -26,6 +41,12 @@ def test_settings_survive_the_way_through_the_environment(
 def test_an_address_is_scheme_and_host(url: str) -> None:
     with pytest.raises(ValidationError):
         LoadtestSettings(url=url)
+
+
+def test_shapes_and_profiles_are_those_that_there_are() -> None:
+    fields = LoadtestSettings.model_fields
+    assert set(get_args(fields["shape"].annotation)) == set(SHAPES)
+    assert set(get_args(fields["think"].annotation)) == set(PROFILES)
 
 
 def test_the_key_is_not_shown() -> None:
