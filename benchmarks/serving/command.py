@@ -24,7 +24,7 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
 from benchmarks.serving.bare import BATCH_SIZES, BareEngine
-from benchmarks.serving.http_load import Client, Load
+from benchmarks.serving.http_load import Client, Load, search_request
 from benchmarks.serving.server import Server, serving
 from sid import RadsearchError
 
@@ -110,7 +110,7 @@ async def _measure(
     settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
 ) -> dict[str, Any]:
     client = Client(server.port)
-    requests = (_request(text) for text in texts)
+    requests = (search_request(text) for text in texts)
     await client.closed_loop(requests, settings.clients, 1.0)  # the service learns what a query costs
     alone = await _overhead(settings, bare, client, texts, requests, report)
     full = await _saturation(settings, bare, client, texts, requests, report)
@@ -228,15 +228,6 @@ def _queries(titles: Sequence[str]) -> Iterator[str]:
     for n in itertools.count():
         words = titles[n * 7919 % len(titles)].split()[:WORDS]
         yield " ".join([*words, str(n)])
-
-
-def _request(text: str) -> bytes:
-    body = json.dumps({"query": text, "user_id": "bench"}).encode()
-    head = (
-        "POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 def _print(result: dict[str, Any], console: Console) -> None:

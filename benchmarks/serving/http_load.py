@@ -1,6 +1,7 @@
 """A load generator that costs little: prebuilt requests, raw sockets, one event loop."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,16 @@ class Load:
     def rate(self) -> float:
         """Answers of status 200 per second."""
         return self.count(200) / self.seconds
+
+
+def search_request(query: str) -> bytes:
+    """A search as it goes over the wire."""
+    body = json.dumps({"query": query, "user_id": "bench"}).encode()
+    head = (
+        "POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 class _Connection(asyncio.Protocol):
