@@ -39,11 +39,11 @@ export function inWords(value) {
 export const named = (attribute) => attribute.replaceAll("_", " ");
 export const sidText = (codes) => codes.join("-");
 
-/** What titles have in common: the words that stand in all of them; the first title where that is none. */
+/** What titles have in common: the words that stand in all of them; the first title where one says too little. */
 export function inCommon([first = "", ...others]) {
   const words = others.map((title) => new Set(title.toLowerCase().split(/\s+/)));
   const shared = first.split(/\s+/).filter((word) => /\p{L}/u.test(word) && words.every((set) => set.has(word.toLowerCase())));
-  return shared.length ? shared.join(" ") : first;
+  return shared.length > 1 ? shared.join(" ") : first;
 }
 
 /** What a control sets: a label around it. */
