@@ -17,12 +17,11 @@ from tea_tasting.experiment import ExperimentResult
 from tea_tasting.metrics import AggrCols, aggregate_by_variants
 from tea_tasting.metrics.mean import MeanResult
 
+from experiments.exposed import CONTROL
 from experiments.latency import Quantile, Z, relative_difference
-from experiments.metrics import Latency, Metric, Unit, ratio_of_means
+from experiments.metrics import Latency, Metric, Unit, ratio_of_means, variance
 from experiments.power import Plan, Power, power_of
 from reports.intervals import Interval, Kind
-
-CONTROL = 0
 
 Users = Mapping[int, Aggregates]  # by variation
 
@@ -91,7 +90,7 @@ def compare(
     metrics: Sequence[Metric],
     latencies: Mapping[Latency, Mapping[int, Quantile]],
     plan: Plan,
-    n_days: float,
+    n_days: float | None,
 ) -> list[MetricResult]:
     """Compare every variation with the control.
 
@@ -101,7 +100,7 @@ def compare(
         latencies: by latency that is tested and variation.
         plan: level, effect and power. Power is that of the strictest step of Holm's method, which is on the
             safe side.
-        n_days: how long users came.
+        n_days: how long users came; None leaves out what power they have.
     """
     others = [variation for variation in users if variation != CONTROL]
     tested = {(metric.name, other): _tested(metric, users, other) for metric in metrics for other in others}
@@ -117,7 +116,9 @@ def compare(
             return None
         p_adjusted = adjusted[metric.name, other]
         kind = _kind(one.effect, metric.lower_is_better) if p_adjusted < plan.alpha else "same"
-        power = _power(metric, one, users, other, strictest, n_days) if isinstance(metric, Metric) else None
+        power = None
+        if isinstance(metric, Metric) and n_days is not None:
+            power = _power(metric, one, users, other, strictest, n_days)
         return Difference(one.relative, one.p, p_adjusted, kind, one.width_kept, power)
 
     values: dict[Metric | Latency, dict[int, Interval]] = {
@@ -141,14 +142,14 @@ def compare(
 def value(metric: Metric, users: Aggregates) -> Interval:
     """A metric of some users, with its 95% interval."""
     mean = float(users.mean(metric.numerator) / users.mean(metric.denominator))
-    half = Z * math.sqrt(users.ratio_var(metric.numerator, metric.denominator) / users.count())
+    half = Z * math.sqrt(variance(metric, users) / users.count())
     return Interval(mean, mean - half, mean + half)
 
 
 def _tested(metric: Metric, users: Users, other: int) -> _Tested | None:
     """Test one metric; None where all users are alike."""
     pair = {number: users[number] for number in (CONTROL, other)}
-    if not any(one.ratio_var(metric.numerator, metric.denominator) > 0 for one in pair.values()):
+    if not any(variance(metric, one) > 0 for one in pair.values()):
         return None
     plain = ratio_of_means(metric, covaried=False).analyze(pair, CONTROL, other)
     if not _has_covariate(metric, pair):

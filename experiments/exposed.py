@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.event_log import EventLog
 
+CONTROL = 0  # the variation that others are compared with
 SESSION_GAP_MINUTES = 30
 EVER_BEFORE, EVER_AFTER = datetime.min, datetime.max
 
@@ -143,6 +144,12 @@ class Exposed:
     answered: dict[int, dict[str, int]]
     days: dict[str, NDArray[Any]]
     latencies: dict[str, NDArray[Any]]
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the control and another variation have users."""
+        present = set(self.users["variation"].to_pylist())
+        return CONTROL in present and len(present) > 1
 
     @property
     def n_days(self) -> float:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import tea_tasting as tt
+from tea_tasting.aggr import Aggregates
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12  # of a ratio's square; what varies less does not vary
 
 Unit = Literal["share", "amount", "ms"]
 
@@ -67,3 +69,10 @@ def ratio_of_means(metric: Metric, *, covaried: bool, **options: Any) -> tt.Rati
     names = (metric.numerator, metric.denominator)
     before = [f"pre_{name}" if covaried and name else None for name in names]
     return tt.RatioOfMeans(*names, *before, confidence_level=CONFIDENCE, **options)
+
+
+def variance(metric: Metric, users: Aggregates) -> float:
+    """How much users differ in a metric, by the delta method; 0 where they do not."""
+    found = float(users.ratio_var(metric.numerator, metric.denominator))
+    ratio = float(users.mean(metric.numerator) / users.mean(metric.denominator))
+    return found if found > ROUNDING * ratio**2 else 0.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tea_tasting.aggr import Aggregates
 
-from experiments.metrics import Metric, ratio_of_means
+from experiments.metrics import Metric, ratio_of_means, variance
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def power_of(
     Returns:
         None where the control's users do not differ, or have nothing of the metric.
     """
-    if control.mean(metric.numerator) <= 0 or control.ratio_var(metric.numerator, metric.denominator) <= 0:
+    if control.mean(metric.numerator) <= 0 or variance(metric, control) == 0:
         return None
     n_users = control.count() + n_treatment
     # Normal, not t: with the users of an experiment they agree, and the noncentral t of many users is NaN.

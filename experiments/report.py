@@ -63,7 +63,9 @@ def make_report(
     users = exposed(log, key, period)
     if users is None and not interleaved:
         raise ExperimentError(f"no search was part of experiment {key!r} in that time")
-    split = split_of(users, plan, weights, names) if users is not None else None
+    # Where some variations interleave, those that do not may have nothing to be compared with.
+    is_split = users is not None and (not interleaved or users.is_comparable)
+    split = split_of(users, plan, weights, names) if users is not None and is_split else None
     verdict = verdict_of(split, interleaved, log.counts, plan)
     return Report(key, plan, log.counts, split, interleaved, verdict)
 

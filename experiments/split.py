@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from experiments.comparison import CONTROL, MetricResult, aggregated, compare
+from experiments.comparison import MetricResult, aggregated, compare
 from experiments.errors import ExperimentError
 from experiments.exposed import Exposed
 from experiments.latency import quantiles
@@ -81,7 +81,7 @@ def split_of(users: Exposed, plan: Plan, weights: Sequence[float] | None, names:
     metrics = [metric for metric in METRICS if metric.name in names]
     latencies = [latency for latency in LATENCIES if latency.name in names]
     by_variation = aggregated(users.users, metrics)
-    if CONTROL not in by_variation or len(by_variation) < 2:
+    if not users.is_comparable:
         raise ExperimentError(
             f"only variation {', '.join(map(str, by_variation)) or 'none'} has users so far; "
             "there is nothing to compare"
