@@ -8,6 +8,7 @@ from benchmarks.live import live
 from benchmarks.objectives.command import objectives
 from benchmarks.packing import packing
 from benchmarks.quality import quality
+from benchmarks.scale import scale
 from benchmarks.serving.command import service
 from benchmarks.sids import sids
 from benchmarks.training_speed import training_speed
@@ -19,6 +20,7 @@ bench.command("live")(live)
 bench.command("objectives")(objectives)
 bench.command("packing")(packing)
 bench.command("quality")(quality)
+bench.command("scale")(scale)
 bench.command("service")(service)
 bench.command("sids")(sids)
 bench.command("training-speed")(training_speed)

@@ -1,4 +1,4 @@
-"""One browser and one service for all tests of the playground."""
+"""One browser and one service for all tests of a module: Playwright occupies the thread while it is there."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ DESK = {"width": 1440, "height": 900}
 PICTURES = Path(__file__).parents[3] / "artefacts" / "playground"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None and "CI" not in os.environ:
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(start_service: Callable[..., Any], bundles: Path) -> Iterator[Any]:
     """Both variants, the first for everyone, with a cache."""
     sources = tuple(BundleSource(name, bundles / name) for name in ("sft", "rad-dpo"))
@@ -75,7 +75,7 @@ class Visit:
 Visiting = Callable[..., AbstractContextManager[Visit]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def visiting(browser: Browser, site: Any) -> Visiting:
     """Open a page of a fresh profile, on the shared service where no other is given."""
 
