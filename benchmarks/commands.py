@@ -2,6 +2,7 @@
 
 import typer
 
+from benchmarks.assignment import assignment
 from benchmarks.bm25 import bm25
 from benchmarks.decode.command import decode
 from benchmarks.live import live
@@ -14,6 +15,7 @@ from benchmarks.sids import sids
 from benchmarks.training_speed import training_speed
 
 bench = typer.Typer(no_args_is_help=True)
+bench.command("assignment")(assignment)
 bench.command("bm25")(bm25)
 bench.command("decode")(decode)
 bench.command("live")(live)
