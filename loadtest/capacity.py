@@ -147,17 +147,25 @@ async def find_capacity(attempt: Callable[[float], Awaitable[Trial]], budget_s: 
     trials = Trials(attempt, budget_s)
     await _double(trials)
     if trials.kept and trials.missed and not trials.generator_limited:
-        return await _bisect(trials, Belief(trials.kept / WIDE_ENOUGH, trials.missed * WIDE_ENOUGH))
+        lowest, highest = min(trials.kept, trials.missed), max(trial.rate for trial in trials.made)
+        return await _bisect(trials, Belief(lowest / WIDE_ENOUGH, highest * WIDE_ENOUGH))
     high = None if trials.generator_limited else trials.missed
     return Capacity(trials.kept, trials.kept, high, trials.generator_limited, trials.made)
 
 
 async def _double(trials: Trials) -> None:
-    """Go up by twos until the SLO is missed; where it is missed at first, down until it is kept."""
+    """Go up by twos until the SLO is missed; where it is missed at first, down until it is kept.
+
+    Up, it must be missed twice: one slow moment at a low rate would hold the whole search there.
+    """
     first = await trials.make(FIRST_RATE)
+    if first and not first.passed:
+        first = await trials.make(FIRST_RATE)
     trial, step = first, 2.0 if first and first.passed else 0.5
     while trial and trial.passed == (step > 1) and LEAST_RATE < trial.rate < MOST_RATE:
         trial = await trials.make(trial.rate * step)
+        if trial and step > 1 and not trial.passed and not trial.generator_limited:
+            trial = await trials.make(trial.rate)
 
 
 async def _bisect(trials: Trials, belief: Belief) -> Capacity:

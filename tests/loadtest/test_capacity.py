@@ -81,6 +81,18 @@ def test_trials_that_mislead_are_outvoted() -> None:
     assert sum(abs(capacity.rate / server.capacity - 1) < 0.12 for capacity in found) >= 17
 
 
+def test_a_slow_moment_at_a_low_rate_does_not_hold_the_search_there() -> None:
+    made: list[float] = []
+
+    async def attempt(rate: float) -> Trial:
+        made.append(rate)
+        slow_moment = len(made) in {1, 4}
+        return Trial(rate, 0.0 if slow_moment or rate > 500 else 1.0, False, 1.0)
+
+    found = asyncio.run(find_capacity(attempt, 200.0))
+    assert found.rate == pytest.approx(500, rel=0.1)
+
+
 def test_the_search_ends_in_time() -> None:
     for budget_s in (5.0, 22.0, 60.0, 90.0):
         found = search(SERVERS[1], budget_s=budget_s)
