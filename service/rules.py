@@ -84,6 +84,10 @@ class Rule(_Part):
             ValueError: saying why.
         """
         if self.variations is None:
+            if self.namespace is not None:
+                raise ValueError(
+                    "the SDK ignores the namespace of a rule that forces; write it as filters"
+                )
             return
         if len(self.variations) < 2:
             raise ValueError("an experiment needs two variations or more")

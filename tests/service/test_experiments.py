@@ -175,6 +175,7 @@ async def test_a_variant_that_is_not_loaded(rules: list[Any], default: Any, tmp_
         ('{"variant": {"rules": [{"force": "sft", "coverage": 2}]}}', "coverage: Input should be less than"),
         ('{"variant": {"rules": [{"force": "sft", "coverage": "x"}]}}', "coverage: Input should be a valid"),
         ('{"variant": {"rules": [{"variations": ["sft"]}]}}', "needs two variations"),
+        ('{"variant": {"rules": [{"force": "sft", "namespace": ["n", 0, 0.5]}]}}', "write it as filters"),
         ('{"variant": {"rules": [{"variations": [1, 2]}]}}', "variant: Input should be a valid string"),
         (
             '{"variant": {"rules": [{"variations": ["sft", "sft"], "weights": [1]}]}}',
