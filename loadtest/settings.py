@@ -31,8 +31,8 @@ class LoadtestSettings(BaseSettings):
     the capacity is looked for."""
 
     seconds: float | None = Field(default=None, gt=0)
-    """How long requests are sent, 30 without it; the most that the search for the capacity may take, 180
-    without it."""
+    """How long requests are sent, 30 by default; the most that the search for the capacity may take, 180 by
+    default."""
 
     trial_seconds: float = Field(default=5.0, gt=0)
     """The least that one trial of the search for the capacity takes."""

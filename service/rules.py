@@ -85,9 +85,7 @@ class Rule(_Part):
         """
         if self.variations is None:
             if self.namespace is not None:
-                raise ValueError(
-                    "the SDK ignores the namespace of a rule that forces; write it as filters"
-                )
+                raise ValueError("the SDK ignores the namespace of a rule that forces; write it as filters")
             return
         if len(self.variations) < 2:
             raise ValueError("an experiment needs two variations or more")

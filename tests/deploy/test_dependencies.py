@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOMS = {
+    "experiments": ("experiments",),
+    "reports": (),
     "sid": (),
     "service": ("cpu",),
     "loadtest": ("loadtest",),

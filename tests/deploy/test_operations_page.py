@@ -10,7 +10,6 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from loadtest.settings import LoadtestSettings
-from loadtest.slo import load_slo
 from radsearch.cli import COMMANDS
 from service.metrics import Metrics
 from service.settings import ServiceSettings
@@ -41,12 +40,6 @@ def test_variables_are_read_by_something(page: str, root: Path) -> None:
     in_compose = set(re.findall(r"\$\{(\w+):-", (root / "docker-compose.yml").read_text(encoding="utf-8")))
     in_table = set(re.findall(r"^\|.*\| `([A-Z_]+)` \|$", page, re.MULTILINE))
     assert in_table == in_compose
-
-
-def test_the_example_slo_is_one(page: str, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "slo.toml").write_text(example)
-    assert None not in load_slo(tmp_path / "slo.toml").model_dump().values()
 
 
 def test_commands_and_options_exist(page: str, options_of: Callable[[str], set[str]]) -> None:

@@ -126,7 +126,9 @@ def test_when_one_side_fails_the_search_fails(shop: Running) -> None:
 
 
 def test_one_variant_with_other_weights_is_interleaved_with_itself(shop: Running) -> None:
-    answer = shop.search(QUERY, user_id="reworded")
+    before = shop.metric("radsearch_coalesced_total")
+    answer = shop.search("green wool hat", user_id="reworded")
+    assert shop.metric("radsearch_coalesced_total") == before + 1, "the beams of both are the same"
     assert answer["variant"] == "sft+plain"
     assert answer["model"] == forced(shop, "sft")["model"]
 

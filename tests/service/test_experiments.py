@@ -312,6 +312,23 @@ async def test_who_is_held_out_gets_all_defaults(tmp_path: Path) -> None:
             assert each.experiments.keys() == {"held-out", "ab", "widths"}
 
 
+async def test_a_holdout_may_be_a_prerequisite_as_growthbook_writes_it(tmp_path: Path) -> None:
+    holdout = HELD_OUT | {"variations": ["holdoutcontrol", "holdouttreatment"]}
+    held_out = {"parentConditions": [{"id": "$holdout:h1", "condition": {"value": "holdoutcontrol"}}]}
+    file = write(
+        tmp_path,
+        **{"$holdout:h1": {"defaultValue": "genpop", "rules": [holdout]}},
+        variant={"defaultValue": "sft", "rules": [held_out | {"force": "sft"}, HALVES]},
+    )
+    experiments = await load(file)
+    assignments = [await assigned(experiments, str(n)) for n in range(200)]
+    for each in assignments:
+        assert each.experiments.keys() == (
+            {"held-out"} if each.experiments["held-out"] == 0 else {"held-out", "ab"}
+        )
+    assert {each.experiments["held-out"] for each in assignments} == {0, 1}
+
+
 async def test_two_variants_may_be_interleaved(tmp_path: Path) -> None:
     by_words = {"variant": "sft", "ordering": {"words": 2.0}, "name": "by-words"}
     rules = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.events.examination import PairCounts, estimate_examination
+from training.events.examination import PairCounts, at_first_sight, estimate_examination
 from training.shop.clicks import attraction, examination, simulate_pages
 from training.shop.relevance import Answers
 from training.shop.shop import ShopSettings, make_shop
@@ -15,6 +15,7 @@ from training.shop.shop import ShopSettings, make_shop
 N_POSITIONS = 10
 NOISE = 1.0
 
+Floats = NDArray[np.float64]
 Shown = tuple[int, int, bool]
 """Pair of query and item, position, whether chosen."""
 
@@ -34,11 +35,14 @@ def counted(shown: Iterator[Shown]) -> PairCounts:
     )
 
 
-def by_position(counts: PairCounts) -> NDArray[np.float64]:
-    """What the log shows at first sight: choices per impression, 1 at the first position."""
+def totals(counts: PairCounts, n_positions: int = N_POSITIONS) -> tuple[Floats, Floats]:
+    """Shown and chosen by position."""
     rows = counts.positions - 1
-    rates = np.bincount(rows, counts.chosen) / np.bincount(rows, counts.shown)
-    return rates / rates[0]
+    return np.bincount(rows, counts.shown, n_positions), np.bincount(rows, counts.chosen, n_positions)
+
+
+def estimated(counts: PairCounts) -> Floats:
+    return estimate_examination(counts, *totals(counts))
 
 
 def model_shoppers(random: np.random.Generator) -> Iterator[Shown]:
@@ -57,11 +61,11 @@ def model_shoppers(random: np.random.Generator) -> Iterator[Shown]:
 
 def test_shoppers_of_the_model_are_seen_through() -> None:
     counts = counted(model_shoppers(np.random.default_rng(0)))
-    estimated = estimate_examination(counts, N_POSITIONS)
     truth = examination(NOISE)[:N_POSITIONS]
-    assert estimated == pytest.approx(truth, rel=0.12)
-    at_first_sight = np.abs(by_position(counts) / truth - 1)
-    assert np.abs(estimated / truth - 1).max() < at_first_sight.max() / 2
+    assert estimated(counts) == pytest.approx(truth, rel=0.12)
+    first = at_first_sight(*totals(counts))
+    assert np.abs(first / truth - 1).max() > 0.24
+    assert (first <= truth * 1.03).all(), "better items stand higher, so it falls too fast"
 
 
 def test_shoppers_of_the_shop_are_seen_through_better_than_at_first_sight() -> None:
@@ -83,29 +87,29 @@ def test_shoppers_of_the_shop_are_seen_through_better_than_at_first_sight() -> N
 
     counts = counted(shown())
     truth = examination(NOISE)[:N_POSITIONS]
-    error, at_first_sight = (
-        np.abs(np.log(each / truth)).mean()
-        for each in (estimate_examination(counts, N_POSITIONS), by_position(counts))
+    error, first = (
+        np.abs(np.log(each / truth)).mean() for each in (estimated(counts), at_first_sight(*totals(counts)))
     )
-    assert error < at_first_sight
+    assert error < first
 
 
-def test_where_nothing_moves_nothing_is_known() -> None:
-    counts = PairCounts(np.arange(5), np.arange(1, 6), np.full(5, 1e6), np.array([5e5, 1e5, 5e4, 1e4, 1e3]))
-    assert estimate_examination(counts, 7) == pytest.approx(np.ones(7), abs=1e-6)
+def test_where_nothing_moves_choices_per_impression_must_do() -> None:
+    shown, chosen = np.full(5, 1e6), np.array([5e5, 1e5, 5e4, 1e4, 1e3])
+    nothing = PairCounts(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    assert estimate_examination(nothing, shown, chosen) == pytest.approx(chosen / 5e5, rel=0.05)
 
 
 def test_without_choices_all_positions_are_alike() -> None:
-    none = PairCounts(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-    assert estimate_examination(none, 3) == pytest.approx(np.ones(3))
-    assert len(estimate_examination(none, 0)) == 0
+    nothing = PairCounts(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    assert estimate_examination(nothing, np.full(3, 9.0), np.zeros(3)) == pytest.approx(np.ones(3))
+    assert len(estimate_examination(nothing, np.zeros(0), np.zeros(0))) == 0
 
 
-def test_a_position_of_few_choices_is_like_the_one_above() -> None:
+def test_a_position_of_little_data_is_like_the_one_above() -> None:
     """Two items swap the first two places; the third place was seen once."""
     pairs, positions = np.array([0, 0, 1, 1, 0]), np.array([1, 2, 1, 2, 3])
     shown, chosen = np.array([1e4, 1e4, 1e4, 1e4, 1.0]), np.array([4e3, 2e3, 2e3, 1e3, 0.0])
-    estimated = estimate_examination(PairCounts(pairs, positions, shown, chosen), 4)
-    assert estimated[:2] == pytest.approx([1.0, 0.5], rel=0.01)
-    assert 0.4 < estimated[2] < 0.5
-    assert estimated[3] == estimated[2]
+    counts = PairCounts(pairs, positions, shown, chosen)
+    first, second, third = estimate_examination(counts, *totals(counts, 3))
+    assert (first, second) == pytest.approx((1.0, 0.5), rel=0.01)
+    assert 0.4 < third < 0.5

@@ -40,6 +40,11 @@ SELECT pair, position, shown::DOUBLE AS shown, chosen::DOUBLE AS chosen
 FROM cells JOIN moved USING (key, item_id)
 """
 
+PLACES = """
+SELECT count(*) AS shown, count(*) FILTER (strength > 0) AS chosen
+FROM impressions GROUP BY position ORDER BY position
+"""
+
 POSITIONS = """
 CREATE TABLE positions AS SELECT position, greatest(share, 0.000001)::DECIMAL(9, 6) AS examination FROM shares
 """
@@ -185,11 +190,12 @@ def _read_catalogue(path: Path, database: duckdb.DuckDBPyConnection) -> None:
 
 def _estimate(database: duckdb.DuckDBPyConnection) -> NDArray[np.float64]:
     """Examination of every position there was: float64 [n_positions]."""
-    row = database.execute("SELECT coalesce(max(position), 0) FROM impressions").fetchone()
     columns = database.execute(PAIRS).fetchnumpy()
     pairs, positions = (np.asarray(columns[name], np.int64) for name in ("pair", "position"))
     shown, chosen = (np.asarray(columns[name], np.float64) for name in ("shown", "chosen"))
-    return estimate_examination(PairCounts(pairs, positions, shown, chosen), row[0] if row else 0)
+    totals = database.execute(PLACES).fetchnumpy()
+    shown_at, chosen_at = (np.asarray(totals[name], np.float64) for name in ("shown", "chosen"))
+    return estimate_examination(PairCounts(pairs, positions, shown, chosen), shown_at, chosen_at)
 
 
 def _judge(
