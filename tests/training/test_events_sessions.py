@@ -79,13 +79,14 @@ def test_a_visit_tells_what_was_chosen_and_what_was_passed_over(log: Log, made: 
     log.search("r", "Red  Shoes", "01234")
     log.event("r", "2", minute=1)
     log.event("r", "3", "purchase", minute=9)
-    (session,), report = made(by="visit", valid_share=0)
+    (session,), _ = made(by="visit", valid_share=0, min_examined=0.5)
     assert session["query"] == "Red  Shoes"
     assert session["positives"] == ["i3", "i2"], "what was bought comes first"
     assert session["negatives"] == ["i0", "i1", "i4"], "those above the last choice come first"
     assert session["timestamp"] == int(START.timestamp())
     assert "split" not in session
-    assert report["examination"] == [1.0] * 5, "nothing moved, so nothing is known"
+    (session,), _ = made(by="visit")
+    assert session["negatives"] == ["i0", "i1"], "nobody knows that the last one was looked at"
 
 
 def test_kinds_of_choices_rank_and_the_strongest_counts(log: Log, made: Any) -> None:

@@ -73,7 +73,8 @@ def at_first_sight(shown: NDArray[np.float64], chosen: NDArray[np.float64]) -> N
     """Choices per impression, 1 at the best position; of little data those of the position above.
 
     Args:
-        shown, chosen: by position, float64 [n_positions].
+        shown: impressions by position, float64 [n_positions].
+        chosen: of these, float64 [n_positions].
     """
     if not chosen.sum():
         return np.ones(len(shown))
