@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from typing import Protocol
 import aiohttp
 
 from service.errors import ServiceError
+from service.files import replace_text
 from service.metrics import Metrics
 from service.rules import Rules
 from service.settings import ServiceSettings
@@ -214,13 +214,6 @@ class Features:
         if self._cache is None:
             return
         try:
-            await asyncio.to_thread(_replace, self._cache, text)
+            await asyncio.to_thread(replace_text, self._cache, text)
         except OSError as error:
             logger.warning("cannot keep the features in %s: %s", self._cache, error)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once, so that another process sees the one before or this one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

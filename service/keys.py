@@ -29,6 +29,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ServiceError
+from service.files import replace_text
 from service.metrics import Metrics
 
 PREFIX = "radsearch"  # tells people, and scanners of leaked secrets, what they have found
@@ -212,16 +213,13 @@ def _parse(path: Path, text: str) -> KeySet:
 
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
-    """Replace the file at once, so that a service that looks meanwhile sees the old one or the new one."""
+    """Replace the file, which nobody else may read."""
     tables = []
     for key in keys:
         lines = [f'name = "{key.name}"', f'scope = "{key.scope}"', f'sha256 = "{key.sha256}"']
         lines += [f"revoked = {key.revoked}"] if key.revoked else []
         tables.append("\n".join(["[[keys]]", *lines, ""]))
-    beside = path.with_name(f".{path.name}.new")
     try:
-        beside.touch(mode=0o600)
-        beside.write_text("\n".join(tables), encoding="utf-8")
-        beside.replace(path)
+        replace_text(path, "\n".join(tables), mode=0o600)
     except OSError as error:
         raise ServiceError(f"cannot write keys to {path} ({error.strerror}); choose another place") from error
