@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
 from sid.manifest import Manifest
+from tests.service.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,14 +80,6 @@ class Cluster:
     def reads(self) -> list[int]:
         """How often each master has read from its sockets."""
         return [int(client.info("stats")["total_reads_processed"]) for client in self.clients]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
 
 
 @pytest.fixture(scope="module")

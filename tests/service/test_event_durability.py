@@ -5,13 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import pytest
+
+from tests.service.waiting import until
 
 FSYNC_S = 1.0  # what one write and fsync may take on a busy machine
 
@@ -68,14 +69,6 @@ class Shoppers:
         taken.raise_for_status()
         self.clicks.append(f"click-{number}")
         return taken.headers.get("connection") != "close"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
 
 
 def logged(directory: Path) -> tuple[set[str], list[str]]:

