@@ -23,16 +23,27 @@ def written_whole(target: Path, marker: str) -> Iterator[Path]:
         DataError: if the target holds something else or cannot be written.
     """
     check_replaceable(target, marker)
+    with scratch_beside(target) as scratch:
+        made = scratch / "new"
+        made.mkdir()
+        yield made
+        _replace(target, made, scratch / "old")
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """Give a temporary directory in the directory of ``target``; it is gone when the block ends.
+
+    Raises:
+        DataError: if nothing can be written there.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise DataError(f"{target} cannot be written ({error.strerror}); choose another --out") from error
     try:
-        made = scratch / "new"
-        made.mkdir()
-        yield made
-        _replace(target, made, scratch / "old")
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -1,9 +1,6 @@
 """Visits become sessions: what was chosen, and what was looked at and passed over."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from training.data.atomic import scratch_beside
 from training.data.errors import DataError
 from training.data.items import as_item_id
 from training.data.rejects import Rejects
@@ -144,7 +142,7 @@ def write_sessions(log: Path, items: Path, out: Path, settings: SessionSettings)
     """
     if out.suffix != ".jsonl":
         raise DataError(f"{out} is not named .jsonl; give --out FILE.jsonl")
-    with _scratch(out) as scratch, duckdb.connect(str(scratch / "events.duckdb")) as database:
+    with scratch_beside(out) as scratch, duckdb.connect(str(scratch / "events.duckdb")) as database:
         if settings.memory_gb is not None:
             database.execute(f"SET memory_limit = '{settings.memory_gb} GB'")
         counts = read_log(log, database)
@@ -163,20 +161,6 @@ def write_sessions(log: Path, items: Path, out: Path, settings: SessionSettings)
         **made,
         "settings": asdict(settings),
     }
-
-
-@contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """A directory beside a file, for what is needed while it is made."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise DataError(f"{out} cannot be written ({error.strerror}); choose another --out") from error
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _read_catalogue(path: Path, database: duckdb.DuckDBPyConnection) -> None:
