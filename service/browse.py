@@ -27,7 +27,7 @@ from service.schemas import MAX_TEXT
 from service.sid_tree import SidNode, SidTree
 from service.snapshot import Snapshot
 from service.state import Service
-from sid.report import hourglass
+from sid.report import collision_share, hourglass
 
 N_TITLES = 3
 N_CROWDED = 20
@@ -136,7 +136,7 @@ async def report_sids(service: ServiceDep, variant: VariantName = None) -> SidRe
             sids=tree.table.n_leaves,
             items_per_sid_mean=float(sizes.mean()) if len(sizes) else 0.0,
             items_per_sid_max=int(sizes.max(initial=0)),
-            collision_share=float(sizes[sizes > 1].sum() / max(1, tree.table.n_items)),
+            collision_share=collision_share(tree.table),
             hourglass=hourglass([level.evenness for level in tree.levels]),
             levels=[
                 SidLevel(**vars(level), items_per_code=counts)

@@ -93,7 +93,7 @@ def report(table: SidTable, quantizer: ResidualQuantizer, embeddings: NDArray[np
         items_per_sid_p90=int(p90),
         items_per_sid_p99=int(p99),
         items_per_sid_max=int(postings.max()),
-        collision_share=float(postings[postings > 1].sum() / table.n_items),
+        collision_share=collision_share(table),
         reconstruction_error=_error_share(embeddings, quantizer.decode(codes)),
     )
 
@@ -102,6 +102,12 @@ def level_reports(table: SidTable) -> tuple[LevelReport, ...]:
     """Measure the levels of the SIDs of one item or more."""
     codes = np.repeat(table.codes, np.diff(table.posting_indptr), axis=0)
     return tuple(_levels(table, codes))
+
+
+def collision_share(table: SidTable) -> float:
+    """Share of the items whose SID another item has too; 0 of no items."""
+    postings = np.diff(table.posting_indptr)
+    return float(postings[postings > 1].sum() / max(1, table.n_items))
 
 
 def hourglass(evenness: Sequence[float]) -> float:
