@@ -1,6 +1,8 @@
 """How figures are written for people."""
 
+from experiments.comparison import MetricResult
 from experiments.metrics import Unit
+from experiments.split import Variation
 from reports.intervals import Interval
 
 
@@ -25,6 +27,12 @@ def amount(value: float, unit: Unit) -> str:
     if unit == "share":
         return f"{100 * value:.2f}%"
     return f"{value:.2f} ms" if unit == "ms" else f"{value:,.3f}"
+
+
+def value(metric: MetricResult, variation: Variation) -> str:
+    """What a metric is in a variation."""
+    measured = metric.values.get(variation.number)
+    return amount(measured.mean, metric.unit) if measured is not None else "–"
 
 
 def p_value(p: float) -> str:

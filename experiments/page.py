@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 
 from experiments.comparison import MetricResult
-from experiments.figures import amount, p_value, percent
+from experiments.figures import p_value, percent, value
 from experiments.interleaving import Interleaving
 from experiments.report import Report
 from experiments.split import Split, Variation
@@ -87,10 +87,7 @@ def _metrics(metrics: list[MetricResult], control: Variation, other: Variation) 
 
 
 def _cells(metric: MetricResult, control: Variation, other: Variation) -> list[str]:
-    values = [
-        cell(amount(metric.values[one.number].mean, metric.unit) if one.number in metric.values else "–")
-        for one in (control, other)
-    ]
+    values = [cell(value(metric, one)) for one in (control, other)]
     difference = metric.differences[other.number]
     if difference is None:
         return [*values, cell("nothing to test")]

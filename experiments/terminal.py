@@ -7,7 +7,7 @@ from rich.text import Text
 
 from experiments.comparison import Difference, MetricResult
 from experiments.event_log import LogCounts
-from experiments.figures import amount, p_value, percent, relative
+from experiments.figures import p_value, percent, relative, value
 from experiments.interleaving import Interleaving
 from experiments.power import Plan
 from experiments.report import Report
@@ -98,10 +98,7 @@ def _metrics(metrics: list[MetricResult], control: Variation, other: Variation) 
 
 
 def _cells(metric: MetricResult, control: Variation, other: Variation) -> list[Text]:
-    values = [
-        Text(amount(metric.values[one.number].mean, metric.unit) if one.number in metric.values else "–")
-        for one in (control, other)
-    ]
+    values = [Text(value(metric, one)) for one in (control, other)]
     difference = metric.differences[other.number]
     if difference is None:
         return [*values, Text("nothing to test", style="dim")]
