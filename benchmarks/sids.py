@@ -24,7 +24,7 @@ from training.commands.sids import parse_codebooks
 from training.data.splits import Split
 from training.dataset import Dataset
 from training.distributed import World, joined_world
-from training.evaluate import judged_queries
+from training.judged import judged_queries
 from training.metrics import SID_RECALLS, Interval, PerQuery, intervals, relevant_items, sid_values
 from training.model import Decoder
 from training.search import TrieTree, constrained_search, search_queries

@@ -17,6 +17,7 @@ from experiments.page import render
 from experiments.power import Plan
 from experiments.report import make_report
 from experiments.terminal import print_report
+from reports.writing import write_whole
 
 NO_CONCLUSION = 3  # exit code
 
@@ -77,7 +78,7 @@ def report_command(
         metric or NAMES,
     )
     if html is not None:
-        _write(html, render(report))
+        write_whole(html, render(report), ExperimentError)
     if as_json:
         typer.echo(orjson.dumps(asdict(report), option=orjson.OPT_NON_STR_KEYS))
     else:
@@ -92,13 +93,4 @@ def _weights(given: str | None) -> list[float] | None:
     except ValueError as error:
         raise ExperimentError(
             f"--weights {given} are not numbers with commas between, such as 0.9,0.1"
-        ) from error
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ExperimentError(
-            f"{path} cannot be written ({error.strerror}); choose another --html"
         ) from error

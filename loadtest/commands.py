@@ -24,6 +24,7 @@ from loadtest.queries import load_queries
 from loadtest.settings import DEFAULT_CAPACITY_SECONDS, DEFAULT_SECONDS, LoadtestSettings
 from loadtest.slo import CAPACITY_SLO, Slo, load_slo
 from loadtest.tables import print_capacity, print_report, print_trial
+from reports.writing import write_whole
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -97,7 +98,7 @@ def loadtest(
         else:
             result = _load(settings, limits or Slo())
         if html is not None:
-            _write(html, result.page())
+            write_whole(html, result.page(), LoadtestError)
     except LoadtestError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from error
@@ -182,10 +183,3 @@ def _find_server(url: str) -> None:
         raise LoadtestError(
             f"nothing answers at {url} ({reason}); start it with 'radsearch serve' or correct the URL."
         ) from error
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise LoadtestError(f"Cannot write {path} ({error.strerror}); pass another --html.") from error

@@ -10,7 +10,7 @@ from model_export.real_queries import search_texts
 from model_export.session import GraphSession
 from model_export.source import Source
 from sid import ItemFeatures
-from training.evaluate import EvaluationError, judged_queries
+from training.judged import EvaluationError, judged_queries
 from training.metrics import PerQuery, Relevance, item_values
 from training.ordering import gather_candidates, item_features
 from training.search import Beams

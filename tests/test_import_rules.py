@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "training.dataset",
         "training.data.atomic",
         # What rounds is judged by the metrics of 'radsearch evaluate'.
-        "training.evaluate",
+        "training.judged",
         "training.metrics",
         "training.ordering",
         "training.search",

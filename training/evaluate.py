@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sid import OrderingWeights, RadsearchError, Trie
-from training.data.splits import Split
+from sid import OrderingWeights, Trie
 from training.dataset import Dataset
+from training.judged import EvaluationError, JudgedQueries, Origin
 from training.metrics import (
     Interval,
     PerQuery,
@@ -19,14 +19,10 @@ from training.metrics import (
     sid_values,
 )
 from training.model import Decoder
-from training.ordering import gather_candidates, item_features, sample
+from training.ordering import gather_candidates, item_features
 from training.search import Track, TrieTree, constrained_search, search_queries, unconstrained_search
 
 ITEMS_PER_QUERY = 100  # Item Recall@100 and Item MRR look no deeper
-
-
-class EvaluationError(RadsearchError):
-    """A checkpoint and a data directory that cannot be judged together."""
 
 
 @dataclass(frozen=True)
@@ -34,94 +30,70 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        split: the queries' split.
+        origin: of the queries: their split, or "judged" where they come from a file.
         beam_width: K of both searches.
-        n_queries: queries measured; each has a relevant item.
-        n_without_relevant: queries of the split left out because no item is relevant to them.
+        queries: those measured; each has a relevant item.
+        n_without_relevant: queries left out because no item is relevant to them.
         seconds: wall time.
-        metrics: by name, means over queries with 95% intervals.
+        values: by metric, float64 [n_queries].
+        metrics: their means with 95% intervals.
     """
 
-    split: Split
+    origin: Origin
     beam_width: int
-    n_queries: int
+    queries: tuple[str, ...]
     n_without_relevant: int
     seconds: float
+    values: PerQuery
     metrics: dict[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class JudgedQueries:
-    """Queries with a relevant item.
-
-    Attributes:
-        grades: query → {item row: grade}.
-        n_without_relevant: queries of the split that have none.
-    """
-
-    grades: dict[str, dict[int, float]]
-    n_without_relevant: int
+        """Plain form for JSON, without what belongs to single queries."""
+        return {
+            "split": self.origin,
+            "beam_width": self.beam_width,
+            "n_queries": len(self.queries),
+            "n_without_relevant": self.n_without_relevant,
+            "seconds": self.seconds,
+            "metrics": {name: vars(interval) for name, interval in self.metrics.items()},
+        }
 
 
 def evaluate(
     decoder: Decoder,
     dataset: Dataset,
     ordering: OrderingWeights,
-    split: Split,
+    judged: JudgedQueries,
     beam_width: int,
     *,
-    max_queries: int | None = None,
     seed: int = 0,
     track: Track = list,
 ) -> Evaluation:
-    """Search the queries of a split and compare what is found with what is relevant.
+    """Search the queries and compare what is found with what is relevant.
 
     Args:
         decoder: the model, in evaluation mode, on the device to use.
-        dataset: SIDs, items and judgments.
+        dataset: SIDs, items and embeddings of the queries.
         ordering: weights of the items' scores.
-        split: which queries.
+        judged: the queries.
         beam_width: K of the constrained search, and of the unconstrained one that shows hallucinations.
-        max_queries: how many queries at most, drawn by ``seed``; None for all.
-        seed: of the draw and of the bootstrap.
+        seed: of the bootstrap.
         track: as in :func:`training.search.search_queries`; called once per search.
 
     Raises:
-        EvaluationError: if the decoder was trained on other data, or no query has a relevant item.
+        EvaluationError: if the decoder was trained on other data.
     """
     started = time.perf_counter()
-    judged = judged_queries(dataset, split, max_queries, seed)
     values = per_query_values(decoder, dataset, ordering, judged.grades, beam_width, track)
     return Evaluation(
-        split=split,
+        origin=judged.origin,
         beam_width=beam_width,
-        n_queries=len(judged.grades),
+        queries=tuple(judged.grades),
         n_without_relevant=judged.n_without_relevant,
         seconds=time.perf_counter() - started,
+        values=values,
         metrics=intervals(values, seed),
     )
-
-
-def judged_queries(
-    dataset: Dataset, split: Split, max_queries: int | None = None, seed: int = 0
-) -> JudgedQueries:
-    """Take the queries of a split that can be judged, all of them or a sample; arguments as above.
-
-    Raises:
-        EvaluationError: if no query has a relevant item.
-    """
-    grades = dataset.relevance(split)
-    relevant = relevant_items(grades, dataset.positive_from)
-    if not relevant:
-        raise EvaluationError(
-            f"{dataset.path} has no {split} query with a relevant item; try another --split"
-        )
-    queries = sample(list(relevant), max_queries, seed)
-    return JudgedQueries({query: grades[query] for query in queries}, len(grades) - len(relevant))
 
 
 def per_query_values(

@@ -19,9 +19,9 @@ from benchmarks.objectives.tuning import TUNED_FOR
 from benchmarks.objectives.workbench import Bench
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
+from reports.writing import write_whole
 from sid import RadsearchError
 from training.checkpoint import load_ordering
-from training.commands.evaluate import write_whole
 from training.dataset import Dataset
 from training.distributed import joined_world
 from training.objectives import OBJECTIVES
@@ -96,7 +96,7 @@ def objectives(
         }
         result = record("objectives", world.device, study.seeds, fields)
     if report is not None:
-        write_whole(report, render(result).encode())
+        write_whole(report, render(result), StudyError)
     deliver(result, out, as_json, _print)
 
 

@@ -29,7 +29,8 @@ from training.checkpoint import load_decoder, load_ordering
 from training.data.splits import Split
 from training.dataset import Dataset, Session
 from training.distributed import World
-from training.evaluate import JudgedQueries, judged_queries, per_query_values
+from training.evaluate import per_query_values
+from training.judged import JudgedQueries, judged_queries
 from training.metrics import PerQuery
 from training.model import Decoder
 from training.objectives import Objective

@@ -117,7 +117,7 @@ def test_what_is_odd_about_the_data_is_said(log: Any) -> None:
         (["--metric", "happiness"], "no metric 'happiness'; known are ctr"),
         (["--weights", "half"], "--weights half are not numbers"),
         (["--start", "2030-01-01"], "no search was part of experiment 'k' in that time"),
-        (["--html", "/nowhere/page.html"], "/nowhere/page.html cannot be written"),
+        (["--html", "/dev/null/page.html"], "/dev/null/page.html cannot be written"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(write_traffic: Any, arguments: list[str], message: str) -> None:

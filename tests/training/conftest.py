@@ -26,6 +26,8 @@ def add_sids(data: Path, rng: np.random.Generator) -> None:
     """What ``radsearch sids`` writes, but for SIDs that are random."""
     items = read_items(data / "items.parquet")
     source, embeddings = embed_items("tfidf", item_texts(items), 6, 0, lambda _: None)
+    (data / "embedder").mkdir()
+    source.save(data / "embedder")
     np.save(data / "item_embeddings.npy", embeddings)
     gather_query_knowledge(data, items, source, embeddings, 2, 0, lambda *_: lambda _: None).save(data)
     codes = np.stack([rng.integers(0, size, len(items)) for size in CODEBOOKS], axis=1)

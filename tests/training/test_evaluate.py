@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 from radsearch.cli import build
 from sid import OrderingWeights
 from sid.lexical import K1, B, singulars_of, trigrams_of
-from training.checkpoint import Provenance, save_checkpoint
+from training.checkpoint import Provenance, load_decoder, save_checkpoint
 from training.data.errors import DataError
 from training.dataset import Dataset
-from training.evaluate import EvaluationError, evaluate
+from training.evaluate import Evaluation, evaluate
+from training.judged import EvaluationError, judged_queries
 from training.model import Decoder, DecoderConfig, Prompts
 
 ORDERING = OrderingWeights(tau=4.0, prior=0.5, words=0.5, trigrams=0.125)
@@ -100,7 +101,9 @@ def expected_metrics(decoder: Decoder, dataset: Dataset) -> dict[str, float]:
 
 
 def test_metrics_equal_those_worked_out_item_by_item(small_decoder: Decoder, judged_dataset: Dataset) -> None:
-    evaluation = evaluate(small_decoder, judged_dataset, ORDERING, "test", beam_width=12)
+    evaluation = evaluate(
+        small_decoder, judged_dataset, ORDERING, judged_queries(judged_dataset, "test"), beam_width=12
+    )
     expected = expected_metrics(small_decoder, judged_dataset)
     assert {name: interval.mean for name, interval in evaluation.metrics.items()} == pytest.approx(
         expected, abs=1e-6
@@ -108,7 +111,7 @@ def test_metrics_equal_those_worked_out_item_by_item(small_decoder: Decoder, jud
     assert all(interval.low <= interval.mean <= interval.high for interval in evaluation.metrics.values())
     grades = judged_dataset.relevance("test").values()
     with_relevant = sum(any(grade >= 2.5 for grade in of_query.values()) for of_query in grades)
-    assert (evaluation.n_queries, evaluation.n_without_relevant) == (
+    assert (len(evaluation.queries), evaluation.n_without_relevant) == (
         with_relevant,
         len(grades) - with_relevant,
     )
@@ -116,24 +119,25 @@ def test_metrics_equal_those_worked_out_item_by_item(small_decoder: Decoder, jud
 
 
 def test_a_sample_of_queries_is_repeatable(small_decoder: Decoder, judged_dataset: Dataset) -> None:
-    first, second = (
-        evaluate(small_decoder, judged_dataset, ORDERING, "test", beam_width=3, max_queries=5, seed=7)
-        for _ in range(2)
-    )
-    assert first.n_queries == 5
-    assert first.metrics == second.metrics
+    def measured() -> Evaluation:
+        judged = judged_queries(judged_dataset, "test", 5, seed=7)
+        return evaluate(small_decoder, judged_dataset, ORDERING, judged, beam_width=3, seed=7)
+
+    first, second = measured(), measured()
+    assert len(first.queries) == 5
+    assert (first.queries, first.metrics) == (second.queries, second.metrics)
 
 
 def test_a_decoder_for_other_codebooks_is_refused(judged_dataset: Dataset) -> None:
     other = Decoder(DecoderConfig(judged_dataset.tokenizer.get_vocab_size(), (4, 4), embedding_dim=6))
     with pytest.raises(EvaluationError, match=r"codebooks \(4, 4\), .* has \(4, 3\)"):
-        evaluate(other, judged_dataset, ORDERING, "test", beam_width=4)
+        evaluate(other, judged_dataset, ORDERING, judged_queries(judged_dataset, "test"), beam_width=4)
 
 
-def test_a_split_without_relevant_items_is_refused(small_decoder: Decoder, judged_dataset: Dataset) -> None:
+def test_a_split_without_relevant_items_is_refused(judged_dataset: Dataset) -> None:
     strict = Dataset(**{**judged_dataset.__dict__, "positive_from": 9.0})
     with pytest.raises(EvaluationError, match="no test query with a relevant item"):
-        evaluate(small_decoder, strict, ORDERING, "test", beam_width=4)
+        judged_queries(strict, "test")
 
 
 @pytest.fixture
@@ -175,13 +179,67 @@ def test_a_missing_data_directory_is_one_sentence(checkpoint: Path, tmp_path: Pa
     assert not (checkpoint / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("option", ["--out", "--html"])
 def test_a_report_that_cannot_be_written_is_one_sentence(
-    judged_data: Path, checkpoint: Path, tmp_path: Path
+    option: str, judged_data: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "file").touch()
-    for out in (tmp_path / "directory", tmp_path / "file" / "report.json"):
-        result = run("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "4", "--out", out)
-        assert isinstance(result.exception, EvaluationError)
-        assert f"{out} cannot be written" in str(result.exception)
-    assert not list(tmp_path.glob(".*"))
+    result = run("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "4", option, tmp_path)
+    assert isinstance(result.exception, EvaluationError)
+    assert f"{tmp_path} cannot be written" in str(result.exception)
+
+
+def test_the_page_holds_what_the_report_says(judged_data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    html = tmp_path / "evaluation.html"
+    given = ("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "8", "--json")
+    report = json.loads(run(*given, "--html", html).stdout)
+    page = html.read_text(encoding="utf-8")
+    for name, interval in report["metrics"].items():
+        cells = "".join(f"<td>{interval[end]:.4f}</td>" for end in ("mean", "low", "high"))
+        assert f"<tr><td>{name}</td>{cells}</tr>" in page
+    assert "mean over queries, 0 to 1" in page
+    dataset = Dataset.load(judged_data)
+    judged = judged_queries(dataset, "test")
+    assert f"{judged.n_without_relevant} queries have no relevant item" in page
+    decoder = load_decoder(checkpoint)
+    values = evaluate(decoder, dataset, ORDERING, judged, 8).values["NDCG@10"].tolist()
+    by_query = dict(zip(judged.grades, values, strict=True))
+    listed = sorted(by_query, key=lambda query: page.index(f"<td>{query}</td>"))
+    assert [by_query[query] for query in listed] == sorted(values)  # the worst first
+
+
+def write_judgments(path: Path, grades: dict[str, dict[str, float]]) -> Path:
+    rows = [f"{query},{item},{grade:g}" for query, items in grades.items() for item, grade in items.items()]
+    path.write_text("\r\n".join(["query,item_id,grade", *rows, ""]), encoding="utf-8")
+    return path
+
+
+def test_a_file_of_judgments_is_judged_by_as_a_split_is(
+    judged_data: Path, judged_dataset: Dataset, checkpoint: Path, tmp_path: Path
+) -> None:
+    ids = judged_dataset.item_ids
+    grades = {
+        query: {ids[row]: grade for row, grade in of_query.items()}
+        for query, of_query in judged_dataset.relevance("test").items()
+    }
+    file = write_judgments(tmp_path / "judgments.csv", grades)
+    given = ("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "8", "--json")
+    of_split = json.loads(run(*given).stdout)
+    (checkpoint / "metrics.json").unlink()
+    of_file = json.loads(run(*given, "--judgments", file, "--positive-from", "2.5").stdout)
+    for name, interval in of_split["metrics"].items():
+        assert of_file["metrics"][name] == pytest.approx(interval, abs=1e-6)
+    assert (of_file["split"], of_file["n_without_relevant"]) == ("judged", of_split["n_without_relevant"])
+    assert not (checkpoint / "metrics.json").exists()  # it is of a split
+
+
+def test_judged_queries_need_not_be_in_the_data(judged_data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    given = ("--data", judged_data, "--checkpoint", checkpoint, "--beam-width", "8")
+    new = {"never asked before": {"i1": 1, "i2": 0}, "nor this": {"i3": 0}, "gone": {"i99": 1}}
+    file = write_judgments(tmp_path / "new.csv", new)
+    assert "item 'i99' is not in items.parquet" in str(run(*given, "--judgments", file).exception)
+    result = run(*given, "--judgments", file, "--on-error", "skip")
+    assert "1 judged queries, beam width 8" in result.stdout
+    assert "1 queries have no relevant item" in result.stdout
+    assert "item 'i99' is not in items.parquet" in result.output
+    strict = run(*given, "--judgments", file, "--on-error", "skip", "--positive-from", "2")
+    assert "has no item of grade 2 or more" in str(strict.exception)

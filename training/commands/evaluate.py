@@ -1,6 +1,5 @@
 """``radsearch evaluate``."""
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +11,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from reports.writing import write_whole
 from training.checkpoint import load_decoder, load_ordering
+from training.data.rejects import OnError, Rejects
 from training.data.splits import Split
 from training.dataset import Dataset
-from training.evaluate import Evaluation, EvaluationError
+from training.evaluate import Evaluation
 from training.evaluate import evaluate as evaluate_decoder
+from training.evaluation_page import render
+from training.judged import EvaluationError, judged_queries, queries_of_file
 
 METRICS = "metrics.json"
 
@@ -25,54 +28,63 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Data directory, with SIDs.")],
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint directory; gets metrics.json.")],
     split: Annotated[Split, typer.Option(help="Which queries to judge by.")] = "test",
+    judgments: Annotated[
+        Path | None,
+        typer.Option(help="Judge by this file instead, such as the playground's: query, item_id, grade."),
+    ] = None,
+    positive_from: Annotated[
+        float, typer.Option(help="Grade from which an item of --judgments is relevant.")
+    ] = 1.0,
+    on_error: Annotated[OnError, typer.Option(help="What to do with a bad row of --judgments.")] = "fail",
     beam_width: Annotated[int, typer.Option(min=1, max=4096, help="SIDs to find per query.")] = 128,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Judge by a sample of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of the intervals.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure a checkpoint on held-out queries, each metric with its 95% interval.
 
-    Example: radsearch evaluate --data data --checkpoint sft --split test
+    The checkpoint's metrics.json is of a split; --judgments leave it as it is.
+
+    Example: radsearch evaluate --data data --checkpoint sft --split test --html evaluation.html
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dataset = Dataset.load(data)
+    dataset, rejects = Dataset.load(data), Rejects(on_error)
     decoder = load_decoder(checkpoint).to(device)
     ordering = load_ordering(checkpoint)
+    if judgments is None:
+        judged = judged_queries(dataset, split, max_queries, seed)
+    else:
+        judged, dataset = queries_of_file(judgments, dataset, positive_from, rejects, max_queries, seed)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def track(batches: list[list[str]]) -> Iterable[list[str]]:
             return progress.track(batches, description="Search")
 
-        evaluation = evaluate_decoder(
-            decoder, dataset, ordering, split, beam_width, max_queries=max_queries, seed=seed, track=track
-        )
+        evaluation = evaluate_decoder(decoder, dataset, ordering, judged, beam_width, seed=seed, track=track)
     report = orjson.dumps(evaluation.to_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    for target in (checkpoint / METRICS, *([out] if out else [])):
-        write_whole(target, report)
+    kept = checkpoint / METRICS if judgments is None else None
+    for target in filter(None, (kept, out)):
+        write_whole(target, report.decode(), EvaluationError)
+    if html is not None:
+        made_with = {
+            "data": data,
+            "checkpoint": checkpoint,
+            "judgments": judgments or "of the data",
+            "positive from": dataset.positive_from,
+            "seed": seed,
+            "ordering": ordering.to_dict(),
+            "seconds": f"{evaluation.seconds:.1f}",
+        }
+        write_whole(html, render(evaluation, made_with), EvaluationError)
     if as_json:
         typer.echo(report, nl=False)
     else:
         _print(evaluation, Console(highlight=False))
-
-
-def write_whole(target: Path, contents: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Raises:
-        EvaluationError: if it cannot be written.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            made = Path(scratch) / target.name
-            made.write_bytes(contents)
-            made.replace(target)
-    except OSError as error:
-        raise EvaluationError(
-            f"{target} cannot be written ({error.strerror}); choose another place"
-        ) from error
+        for sentence in rejects.shown:
+            console.print(sentence, markup=False)
 
 
 def _print(evaluation: Evaluation, console: Console) -> None:
@@ -84,7 +96,7 @@ def _print(evaluation: Evaluation, console: Console) -> None:
         table.add_row(name, f"{interval.mean:.4f}", f"[{interval.low:.4f}, {interval.high:.4f}]")
     console.print(table)
     console.print(
-        f"{evaluation.n_queries:,} {evaluation.split} queries, beam width {evaluation.beam_width}, "
+        f"{len(evaluation.queries):,} {evaluation.origin} queries, beam width {evaluation.beam_width}, "
         f"{evaluation.seconds:.1f} s"
     )
     if evaluation.n_without_relevant:
