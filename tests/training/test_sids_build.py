@@ -107,6 +107,13 @@ def test_kept_embeddings_get_other_codebooks(data: Path) -> None:
     assert len(Dataset.load(data).pseudo_queries().texts) == 3 * Dataset.load(data).n_items
 
 
+def test_the_command_cuts_as_many_pseudo_queries_as_it_is_told(data: Path) -> None:
+    for wanted in (0, 1):
+        arguments = ["--data", str(data), "--codebooks", "4,4", "--dim", "8", "--pseudo-queries", str(wanted)]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        assert len(Dataset.load(data).pseudo_queries().texts) == wanted * Dataset.load(data).n_items
+
+
 def test_no_pseudo_queries_are_none(data: Path) -> None:
     make(data, SidSettings(codebooks=(4, 4), dim=8, pseudo_queries=0))
     pseudo = Dataset.load(data).pseudo_queries()

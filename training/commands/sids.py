@@ -44,7 +44,7 @@ def sids(
 
     Example: radsearch sids --data data --codebooks 128,128,128 --balanced
     """
-    settings = SidSettings(embedder, parse_codebooks(codebooks), dim, seed=seed, balanced=balanced)
+    settings = SidSettings(embedder, parse_codebooks(codebooks), dim, pseudo_queries, seed, balanced)
     stderr = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
