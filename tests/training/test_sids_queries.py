@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from sid import LexicalIndex
 from training.data.errors import DataError
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
 from training.sids.build import SidSettings, build_sids
 from training.sids.embedders import EmbeddingFile, embed_texts, load_embedder
-from training.sids.pseudo_queries import COSINE, TRIGRAMS, Teacher, cut_pseudo_queries, pseudo_query
+from training.sids.pseudo_queries import cut_pseudo_queries, pseudo_query
 from training.sids.queries import distinct_queries
 
 ITEMS = [
@@ -94,28 +93,6 @@ def test_none_may_be_asked_for(data: Path) -> None:
     pseudo = make(data, pseudo_queries=0).pseudo_queries()
     assert pseudo.texts == []
     assert len(pseudo.items) == len(pseudo.embeddings) == 0
-
-
-def test_the_teacher_names_the_items_with_the_highest_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a dense computation, query by query and item by item."""
-    rng = np.random.default_rng(0)
-    words = ["red", "blue", "lamp", "lamps", "shoe", "kettle", "garden", "hose"]
-    texts = [" ".join(rng.choice(words, rng.integers(1, 6))) for _ in range(40)]
-    queries = [*(" ".join(rng.choice(words, 2)) for _ in range(15)), "", "unheard of", "lmap"]
-    items, embeddings = (rng.standard_normal((n, 5)).astype(np.float32) for n in (len(texts), len(queries)))
-    lexical = LexicalIndex.from_texts(texts)
-    scores = np.array(
-        [
-            lexical.scores(lexical.query(query), np.arange(40)) @ [1.0, TRIGRAMS] + COSINE * items @ embedding
-            for query, embedding in zip(queries, embeddings, strict=True)
-        ]
-    )
-    monkeypatch.setattr("training.sids.pseudo_queries.BLOCK_ELEMENTS", 4 * 40)  # four queries at a time
-    told: list[int] = []
-    best = Teacher(lexical, items).best(queries, embeddings, told.append)
-    np.testing.assert_array_equal(best, np.argsort(-scores, axis=1)[:, :10])
-    assert best.dtype == np.int32
-    assert told == [4, 4, 4, 4, 2]
 
 
 def test_pseudo_queries_keep_the_order_of_the_words() -> None:

@@ -15,7 +15,8 @@ from sid import LexicalIndex
 from training.data.items import item_texts
 from training.dataset import PSEUDO_EMBEDDINGS, PSEUDO_QUERIES, QUERIES, QUERY_EMBEDDINGS, PseudoQueries
 from training.sids.embedders import EmbeddingSource, embed_texts
-from training.sids.pseudo_queries import Teacher, cut_pseudo_queries
+from training.sids.pseudo_queries import cut_pseudo_queries
+from training.sids.teacher import Teacher
 
 LEXICAL = "lexical.npz"
 WRITTEN = (QUERIES, QUERY_EMBEDDINGS, PSEUDO_QUERIES, PSEUDO_EMBEDDINGS, LEXICAL)
