@@ -16,12 +16,14 @@ from experiments.metrics import NAMES
 from experiments.page import render
 from experiments.power import Plan
 from experiments.report import make_report
+from experiments.simulation.command import simulate_command
 from experiments.terminal import print_report
 from reports.writing import write_whole
 
 NO_CONCLUSION = 3  # exit code
 
 experiment = typer.Typer(no_args_is_help=True)
+experiment.command("simulate")(simulate_command)
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 

@@ -22,6 +22,9 @@ ROOMS = (
     "radsearch",
 )
 
+SIMULATION = ("training.shop", "training.data.splits", "radsearch.client")
+"""Simulated shoppers know the truth of the synthetic shop, and search over HTTP."""
+
 MAY_IMPORT = {
     "sid": ("sid",),
     "training": ("training", "sid", "reports"),
@@ -41,7 +44,7 @@ MAY_IMPORT = {
     "service": ("service", "sid"),
     "loadtest": ("loadtest", "reports"),
     "reports": ("reports",),
-    "experiments": ("experiments", "sid", "reports"),
+    "experiments": ("experiments", "sid", "reports", *SIMULATION),
 }
 """Room to the rooms, or modules of a room, that it may know."""
 
@@ -110,6 +113,12 @@ def test_a_room_knows_only_the_rooms_it_may(room: str) -> None:
         if within(found.target, ROOMS) and not within(found.target, MAY_IMPORT[room])
     ]
     assert strangers == []
+
+
+def test_only_simulated_shoppers_know_a_shop() -> None:
+    reports = [place for place, found in imports_of("experiments") if within(found.target, SIMULATION)]
+    assert reports
+    assert [place for place in reports if not place.startswith("experiments/simulation/")] == []
 
 
 @pytest.mark.parametrize("room", NEVER_IMPORTS)
