@@ -11,11 +11,20 @@ the feature ``variant`` is any of
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from sid import OrderingWeights
 
 WEIGHTS = tuple(field.name for field in fields(OrderingWeights))
+MAX_WEIGHT = 1_000.0  # keeps every score finite
 
 
 def _arm(value: object) -> object:
@@ -30,7 +39,10 @@ def _weight(name: str) -> str:
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
-Weight = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
+WeightName = Annotated[
+    str, AfterValidator(_weight), WithJsonSchema({"type": "string", "enum": list(WEIGHTS)})
+]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -48,7 +60,7 @@ class Decoding:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     beam_width: Count | None = None
-    ordering: dict[Annotated[str, AfterValidator(_weight)], Weight] | None = None
+    ordering: dict[WeightName, Weight] | None = None
     max_per_sid: Count | None = None
 
     def or_else(self, others: "Decoding") -> "Decoding":

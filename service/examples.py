@@ -9,7 +9,13 @@ from service.schemas import FieldProblem
 
 REQUEST_ID = "3f6c1c5be0c44b3c9d0a6c1d2f1f7a90"
 
-SEARCH = {"query": "red running shoes", "k": 2, "user_id": "shopper-17", "timeout_ms": 500}
+SEARCH = {
+    "query": "red running shoes",
+    "k": 2,
+    "user_id": "shopper-17",
+    "ordering": {"tau": 2.0},
+    "timeout_ms": 500,
+}
 ITEM = {
     "item_id": "B07X",
     "score": 0.8123,

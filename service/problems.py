@@ -159,13 +159,18 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
     if any(each["type"] == "json_invalid" for each in errors):
         detail = f"the body is not JSON: {errors[0]['ctx']['error']}"
         return respond(document(400, "malformed-json", detail, request_id))
-    fields = [FieldProblem(pointer=_pointer(each["loc"]), detail=each["msg"]) for each in errors]
+    fields = [
+        FieldProblem(pointer=_pointer(each["loc"]), detail=each["msg"].removeprefix("Value error, "))
+        for each in errors
+    ]
     detail = f"{fields[0].pointer or 'body'}: {fields[0].detail}"
     return respond(document(422, InvalidRequestError.kind, detail, request_id, fields))
 
 
 def _pointer(location: Sequence[Any]) -> str:
     """JSON pointer (RFC 6901) of a place in the body; other places are named."""
+    if location[-1] == "[key]":  # so pydantic says that a name is wrong, not what it holds
+        location = location[:-1]
     if location[0] == "body":
         return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location[1:])
     return ".".join(str(part) for part in location)

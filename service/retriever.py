@@ -12,7 +12,7 @@ import orjson
 from service.batcher import Batcher, Decoded, Prompt
 from service.cache import Result, ResultCache, key_of
 from service.clock import Clock
-from service.decoding import OPEN, Decoding
+from service.decoding import Decoding
 from service.events import EventLog
 from service.experiments import Arm, Assignment, Caller, Experiments
 from service.explanation import explanation_of
@@ -71,7 +71,7 @@ class Retriever:
         Raises:
             ProblemError: if the request asks for what cannot be given, comes at a bad time or takes too long.
         """
-        asked = OPEN if request.beam_width is None else Decoding(request.beam_width)
+        asked = Decoding(beam_width=request.beam_width, ordering=request.ordering)
         assignment = await self._experiments.assign(caller, asked)
         if request.explain:
             assignment = assignment.alone
@@ -309,7 +309,7 @@ class _Search:
     def key(self) -> str:
         """Name of the result in the cache."""
         filters = orjson.dumps(self.request.filters, option=orjson.OPT_SORT_KEYS)
-        settings = self.beam_width, self.decoding.ordering, self.decoding.max_per_sid
+        settings = self.beam_width, self.weights, self.decoding.max_per_sid
         return key_of(self.snapshot.fingerprint, self.query, filters, self.k, *settings)
 
     async def prompt(self, width: int) -> tuple[Prompt, FilterMask]:

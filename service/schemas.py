@@ -19,6 +19,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
+from service.decoding import Weight, WeightName
+
 MAX_TEXT = 256
 MAX_CHOICES = 100
 MAX_FILTERS = 16
@@ -97,6 +99,11 @@ class SearchRequest(Request):
     user_id: ShortText | None = Field(None, description="Stable id of the user; experiments hash it.")
     beam_width: Integer | None = Field(
         None, description="SIDs to look for; wider finds more and takes longer. The widest by default."
+    )
+    ordering: dict[WeightName, Weight] | None = Field(
+        None,
+        description="Weights of the items' scores; those not named are the bundle's.",
+        examples=[{"tau": 2.0}],
     )
     timeout_ms: Integer | None = Field(
         None, description="Deadline in milliseconds; past it the answer is 504."

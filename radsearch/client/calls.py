@@ -30,6 +30,7 @@ class SearchOptions(TypedDict, total=False):
     filters: Mapping[str, Condition]
     user_id: str
     beam_width: int
+    ordering: Mapping[str, float]
     timeout_ms: int
     explain: bool
     attributes: Mapping[str, Value]

@@ -151,6 +151,29 @@ def test_weights_of_an_experiment_make_the_scores(shop: Running) -> None:
     assert item_ids(answer) != item_ids(forced(shop, "sft"))
 
 
+def test_weights_that_are_asked_for_go_first(shop: Running) -> None:
+    of_experiment = shop.search(QUERY, user_id="plain")["items"]
+    assert forced(shop, "sft", ordering=NO_WEIGHTS)["items"] == of_experiment
+    asked = shop.search(QUERY, user_id="plain", ordering={"tau": 2})["items"]
+    assert asked == forced(shop, "sft", ordering={"tau": 2})["items"], "what is not named is the bundle's"
+
+
+def test_a_score_is_a_sum_of_what_is_weighed(shop: Running) -> None:
+    """So it is linear in each weight."""
+    for name in NO_WEIGHTS:
+        below, at, above = (
+            scores(forced(shop, "sft", k=60, ordering=NO_WEIGHTS | {name: weight})) for weight in (-3, 0, 3)
+        )
+        assert at.keys() == below.keys() == above.keys()
+        assert any(above[item_id] != at[item_id] for item_id in at)
+        for item_id, score in at.items():
+            assert math.isclose(below[item_id] + above[item_id], 2 * score, abs_tol=1e-3)
+
+
+def scores(answer: dict[str, Any]) -> dict[str, float]:
+    return {item["item_id"]: item["score"] for item in answer["items"]}
+
+
 def test_a_beam_width_of_an_experiment(shop: Running, log: Path) -> None:
     narrow = shop.search(QUERY, user_id="narrow")
     assert len({tuple(item["sid"]) for item in narrow["items"]}) <= 2

@@ -56,7 +56,14 @@ def test_a_stream_of_popular_queries_is_mostly_kept(caching: Running, running: R
 def test_what_differs_is_asked_anew(caching: Running) -> None:
     caching.search("green hat")
     assert caching.search("green hat")["cached"]
-    for other in ({"k": 3}, {"filters": {"in_stock": True}}, {"beam_width": 4}, {"explain": True}):
+    weights = ({"ordering": {"tau": 2}}, {"ordering": {"tau": -2}}, {"ordering": {"words": 2}})
+    for other in (
+        {"k": 3},
+        {"filters": {"in_stock": True}},
+        {"beam_width": 4},
+        *weights,
+        {"explain": True},
+    ):
         assert not caching.search("green hat", **other)["cached"]
 
 

@@ -68,6 +68,9 @@ searches = st.fixed_dictionaries(
         "k": st.one_of(st.integers(1, 100), nasty_json),
         "user_id": st.one_of(nasty_text, nasty_json),
         "beam_width": st.one_of(st.integers(1, 64), nasty_json),
+        "ordering": st.one_of(
+            st.dictionaries(st.sampled_from(["tau", "words", "prior"]), nasty_numbers, max_size=3), nasty_json
+        ),
         "explain": st.one_of(st.booleans(), nasty_json),
         "filters": st.one_of(
             nasty_json,
