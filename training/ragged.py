@@ -28,6 +28,12 @@ class Ragged:
         return cls(indptr.astype(np.int64), np.concatenate([np.empty(0, np.int32), *arrays]))
 
     @classmethod
+    def of_table(cls, table: NDArray[np.integer]) -> "Ragged":
+        """Take the rows of a table, int [n, width]."""
+        n, width = table.shape
+        return cls(np.arange(n + 1, dtype=np.int64) * width, table.ravel().astype(np.int32))
+
+    @classmethod
     def empty(cls, n: int) -> "Ragged":
         """Make n rows without values."""
         return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int32))

@@ -4,7 +4,7 @@ SFT learns from titles, from pseudo-queries with the items a teacher finds for t
 sessions; preference objectives learn from sessions that have both positives and negatives.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from training.dataset import Dataset, Session
 from training.ragged import Ragged
 
 SESSIONS = 0.25  # least share of sessions in an epoch of SFT: their queries are the only real ones
+TOKENIZED = 10_000  # texts at a time
 
 
 class TaskError(RadsearchError):
@@ -88,8 +89,8 @@ class SupervisedTasks:
             [dataset.item_embeddings, pseudo.embeddings, dataset.query_embeddings]
         )
         n_items, n_pseudo = dataset.n_items, len(pseudo.texts)
-        itself = Ragged.of(np.arange(n_items)[:, None])
-        named = Ragged.of(pseudo.items)
+        itself = Ragged.of_table(np.arange(n_items)[:, None])
+        named = Ragged.of_table(pseudo.items)
         titles = Examples(
             tokenize(tokenizer, dataset.titles), np.arange(n_items), itself, Ragged.empty(n_items), itself
         )
@@ -165,6 +166,9 @@ def unpadded(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def tokenize(tokenizer: Tokenizer, texts: Iterable[str]) -> Ragged:
-    """Turn texts into prompts."""
-    return Ragged.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
+    """Turn texts into prompts, some at a time: the library keeps a kilobyte and more for each."""
+    blocks = [texts[start : start + TOKENIZED] for start in range(0, len(texts), TOKENIZED)]
+    encoded = (tokenizer.encode_batch_fast(block) for block in blocks)
+    prompts = [Ragged.of([encoding.ids for encoding in encodings]) for encodings in encoded]
+    return Ragged.concatenate([Ragged.empty(0), *prompts])

@@ -20,6 +20,13 @@ def test_rows_come_back(rows: list[list[int]]) -> None:
     assert ragged.row_of_value.tolist() == [index for index, row in enumerate(rows) for _ in row]
 
 
+@given(st.integers(0, 5), st.integers(0, 4))
+def test_a_table_is_rows_of_one_length(n: int, width: int) -> None:
+    table = np.arange(n * width).reshape(n, width)
+    assert to_lists(Ragged.of_table(table)) == table.tolist()
+    assert Ragged.of_table(table).values.dtype == np.int32
+
+
 @given(ROWS, ROWS)
 def test_concatenation_is_that_of_lists(a: list[list[int]], b: list[list[int]]) -> None:
     assert to_lists(Ragged.concatenate([Ragged.of(a), Ragged.of(b)])) == a + b

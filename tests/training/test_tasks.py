@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 
 from training.dataset import Dataset
 from training.ragged import Ragged
-from training.tasks import SESSIONS, PreferenceTask, SupervisedTasks, TaskError, unpadded
+from training.tasks import SESSIONS, PreferenceTask, SupervisedTasks, TaskError, tokenize, unpadded
 
 
 def rows(ragged: Ragged) -> list[list[int]]:
@@ -96,3 +96,13 @@ def test_the_copy_alone_loses_its_padding(session_dataset: Dataset) -> None:
     assert copy.padding is None
     assert session_dataset.tokenizer.padding is not None
     assert copy.truncation == session_dataset.tokenizer.truncation
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3, 7, 100])
+def test_prompts_do_not_depend_on_how_many_are_tokenized_at_a_time(
+    session_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    monkeypatch.setattr("training.tasks.TOKENIZED", at_a_time)
+    tokenizer, titles = unpadded(session_dataset.tokenizer), session_dataset.titles[:7]
+    assert rows(tokenize(tokenizer, titles)) == [tokenizer.encode(title).ids for title in titles]
+    assert len(tokenize(tokenizer, [])) == 0
