@@ -1,7 +1,6 @@
 """``radsearch bench scale``: a large catalogue on its way from files to answers, step by step."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -35,10 +34,19 @@ EMBEDDING_DIM = 64
 CENTRES = 5_000  # of the embeddings: products come in kinds
 SPREAD = 0.5
 CODEBOOKS = "256,256,256"
-SESSIONS = 1_000  # few: the teacher ranks every item for every query of the log
+SESSIONS = 1_000
 STEPS = 50  # of training: the model's answers mean nothing, its work is the real one's
 SEARCHES = 2_000
 CHUNK = 50_000
+# Runs a command and prints the most memory it held, in KiB. Linux counts the peak of a process from before it
+# became what it is, so whoever starts it must be small.
+WATCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
 
 
 class ScaleError(RadsearchError):
@@ -91,12 +99,13 @@ def measure(n_items: int, directory: Path) -> dict[str, Any]:
     given = f"npy:{directory / 'embeddings.npy'}"
     of_items = ["--data", data, "--embedder", given, "--pseudo-queries", "0"]
     small = ["--d-model", "128", "--n-layers", "2", "--steps", str(STEPS)]
-    steps = [
-        run("prepare", ["--items", directory / "items.jsonl", *sessions, "--out", data]),
-        run("sids", [*of_items, "--codebooks", CODEBOOKS]),
-        run("train", ["--data", data, "--out", checkpoint, "--device", "cpu", *small]),
-        run("export", ["--checkpoint", checkpoint, "--data", data, "--name", "scale", "--out", bundle]),
-    ]
+    commands: dict[str, list[object]] = {
+        "prepare": ["--items", directory / "items.jsonl", *sessions, "--out", data],
+        "sids": [*of_items, "--codebooks", CODEBOOKS],
+        "train": ["--data", data, "--out", checkpoint, "--device", "cpu", *small],
+        "export": ["--checkpoint", checkpoint, "--data", data, "--name", "scale", "--out", bundle],
+    }
+    steps = [run(name, arguments, directory) for name, arguments in commands.items()]
     built_s, peak = sum(step.seconds for step in steps), max(step.peak_bytes for step in steps)
     sids = json.loads((data / "sids.json").read_text(encoding="utf-8"))
     return {
@@ -135,6 +144,7 @@ def served(bundle: Path, directory: Path, n_items: int) -> dict[str, Any]:
         "search_p50_ms": 1000 * float(np.quantile(latencies, 0.5)),
         "search_p99_ms": 1000 * float(np.quantile(latencies, 0.99)),
         "items_per_answer": float(np.mean([orjson.loads(reply.body)["returned"] for reply in load.replies])),
+        "answer_bytes": float(np.mean([len(reply.body) for reply in load.replies])),
     }
 
 
@@ -177,21 +187,23 @@ def write_inputs(n_items: int, directory: Path) -> None:
     embeddings.flush()
 
 
-def run(name: str, arguments: Sequence[object]) -> Step:
+def run(name: str, arguments: Sequence[object], directory: Path) -> Step:
     """Run a command of radsearch to its end.
 
     Raises:
         ScaleError: if it fails.
     """
     command = [sys.executable, "-m", "radsearch", name, *map(str, arguments)]
+    log = directory / f"{name}.log"
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    with log.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", WATCH, *command], check=False, stdout=subprocess.PIPE, stderr=file
+        )
     seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ScaleError(f"'{' '.join(command[2:])}' failed; run it by hand to see why")
-    return Step(name, seconds, 1024 * usage.ru_maxrss)
+    if done.returncode:
+        raise ScaleError(f"'radsearch {name}' failed; see {log}, which --work keeps")
+    return Step(name, seconds, 1024 * int(done.stdout))
 
 
 def redis_info(server: ValkeyServer) -> dict[str, Any]:
@@ -219,7 +231,8 @@ def _show(result: dict[str, Any], console: Console) -> None:
         table.add_row(step["name"], f"{step['seconds']:.1f}", f"{step['peak_bytes'] / 1e9:.2f}")
     table.add_row("all of it", f"{result['seconds']:.1f}", f"{result['peak_bytes'] / 1e9:.2f}")
     console.print(table)
-    for name in ("first_start_s", "start_s", "search_p50_ms", "search_p99_ms", "items_per_answer"):
+    of_searches = ("search_p50_ms", "search_p99_ms", "items_per_answer", "answer_bytes")
+    for name in ("first_start_s", "start_s", *of_searches):
         console.print(f"{name}  {result[name]:.2f}")
     for name in ("bundle_bytes", "redis_bytes", "service_bytes"):
         console.print(f"{name}  {result[name] / 1e9:.2f} GB, {result[name] / result['items']:.0f} per item")
