@@ -7,9 +7,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from model_export.graph_attention import PartedAttention
+from model_export.graph_blocks import Blocks
 from model_export.graph_builder import GraphBuilder, Output
 from model_export.graph_captured import CapturedTrieSearch
 from model_export.graph_decoder import DecoderGraph
+from model_export.graph_fused_attention import FusedAttention
 from model_export.graph_search import TrieSearch
 from training.model import DecoderConfig
 
@@ -61,7 +64,8 @@ def build_graph(
         if for_gpu
         else TrieSearch.with_inputs(g, config.levels, beam_width, runners_up)
     )
-    decoder = DecoderGraph(g, config, weights, input_ranges, for_gpu)
+    blocks = Blocks(g, config, weights, input_ranges, half=for_gpu)
+    decoder = DecoderGraph(blocks, FusedAttention(blocks, beam_width) if for_gpu else PartedAttention(blocks))
 
     prompt = decoder.read_prompt(tokens, mask, embeddings)
     hidden, codes_read = prompt.hidden, None

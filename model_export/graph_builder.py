@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
 CONTRIB = "com.microsoft"
@@ -52,10 +51,10 @@ class GraphBuilder:
         self._inputs.append(value)
         return value
 
-    def contrib(self, op_type: str, *inputs: ir.Value) -> ir.Value:
+    def contrib(self, op_type: str, *inputs: ir.Value, **attributes: float) -> ir.Value:
         """Add one of onnxruntime's own operators."""
         self._contrib = True
-        return self._tape.op(op_type, inputs, domain=CONTRIB)
+        return self._tape.op(op_type, inputs, attributes, domain=CONTRIB)
 
     def weight(self, name: str, array: NDArray[Any]) -> ir.Value:
         """Keep an array in the graph under its name; the same name gives the same array again."""
@@ -105,6 +104,48 @@ class GraphBuilder:
         )
         return values, positions
 
+    def add_and_norm(
+        self, x: ir.Value, addend: ir.Value, weight: ir.Value, epsilon: float
+    ) -> tuple[ir.Value, ir.Value]:
+        """Sum and, by one of onnxruntime's own operators, its RMSNorm over the last axis."""
+        self._contrib = True
+        normed, mean, deviation, total = self._tape.op_multi_out(
+            "SkipSimplifiedLayerNormalization",
+            [x, addend, weight],
+            {"epsilon": epsilon},
+            num_outputs=4,
+            domain=CONTRIB,
+        )
+        mean.name = deviation.name = ""  # not asked for
+        return total, normed
+
+    def attention(
+        self,
+        queries: ir.Value,
+        keys: ir.Value,
+        values: ir.Value,
+        bias: ir.Value,
+        *past: ir.Value,
+        **heads: int,
+    ) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Grouped-query attention whose queries are scaled already.
+
+        Args:
+            queries: [B, S, heads · D].
+            keys: [B, T, kv_heads · D].
+            values: likewise.
+            bias: added to scores, [B, 1, S, P + T].
+            past: keys and values of P earlier columns, [B, kv_heads, P, D] each, or none.
+            heads: q_num_heads and kv_num_heads.
+
+        Returns:
+            Mixed values like ``queries``; keys and values of all columns, as ``past`` takes them.
+        """
+        mixed, all_keys, all_values = self._tape.op_multi_out(
+            "Attention", [queries, keys, values, bias, *past], {"scale": 1.0, **heads}, num_outputs=3
+        )
+        return mixed, all_keys, all_values
+
     def model(self, name: str, outputs: Mapping[str, Output]) -> ir.Model:
         """Close the graph and say what it gives."""
         for output_name, output in outputs.items():
@@ -119,7 +160,7 @@ class GraphBuilder:
             name=name,
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="radsearch")
-        RemoveUnusedNodesPass()(model)
+        _remove_unused(graph)
         return model
 
     def _constant(self, array: NDArray[Any]) -> ir.Value:
@@ -128,3 +169,17 @@ class GraphBuilder:
             name = f"{array.dtype.name}_{len(self._constants)}"
             self._constants[key] = self._tape.initializer(ir.tensor(array, name=name))
         return self._constants[key]
+
+
+def _remove_unused(graph: ir.Graph) -> None:
+    """Remove nodes and constants that no output needs.
+
+    Nodes that stay keep all their outputs: onnxruntime's Attention must give the columns that it has if it
+    takes a past, wanted or not.
+    """
+    for node in reversed(graph):
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            graph.remove(node, safe=True)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]

@@ -26,12 +26,12 @@ class Beams:
     Attributes:
         nodes: int32 [B, n].
         log_probs: float32 [B, n]; ``DEAD`` where fewer than n prefixes exist.
-        sids: int32 [B, n, l]; None at the root.
+        codes: of each level so far, int32 [B, n].
     """
 
     nodes: ir.Value
     log_probs: ir.Value
-    sids: ir.Value | None
+    codes: tuple[ir.Value, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class TrieSearch:
     def root(self) -> Beams:
         """One beam per query, at the root."""
         nodes = self._zeros()
-        return Beams(nodes, self.g.Cast(nodes, to=ir.DataType.FLOAT), None)
+        return Beams(nodes, self.g.Cast(nodes, to=ir.DataType.FLOAT), ())
 
     def children(self, beams: Beams, code_log_probs: ir.Value, level: int) -> Children:
         """Walk all edges of all beams.
@@ -295,18 +295,18 @@ class TrieSearch:
             chunks = g.Div(chosen, g.Cast(self._width(level), to=ir.DataType.INT64))
             beam = g.GatherElements(children.beams, chunks, axis=1)
             parents = g.Add(g.Cast(beam, to=ir.DataType.INT64), first_beam)
-        sids = g.unsqueeze(codes, 2)
-        if beams.sids is not None:
-            prefixes = g.Gather(g.reshape(beams.sids, -1, level), parents, axis=0)
-            sids = g.Concat(prefixes, sids, axis=2)
-        return Choice(Beams(nodes, log_probs, sids), codes, parents, ranked_nodes, ranked_log_probs)
+        prefixes = (g.Gather(g.reshape(earlier, -1), parents, axis=0) for earlier in beams.codes)
+        return Choice(
+            Beams(nodes, log_probs, (*prefixes, codes)), codes, parents, ranked_nodes, ranked_log_probs
+        )
 
     def answer(self, beams: Beams) -> tuple[ir.Value, ir.Value, ir.Value]:
         """SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves int32 [B, K] of the last beams."""
         g = self.g
         filled = self._filled(beams.log_probs)
         leaves = g.Where(filled, g.Sub(beams.nodes, self.first_leaf), g.int32(-1))
-        return g.Where(g.unsqueeze(filled, 2), beams.sids, g.int32(-1)), beams.log_probs, leaves
+        sids = g.Concat(*(g.unsqueeze(codes, 2) for codes in beams.codes), axis=2)
+        return g.Where(g.unsqueeze(filled, 2), sids, g.int32(-1)), beams.log_probs, leaves
 
     def _filled(self, log_probs: ir.Value) -> ir.Value:
         """Whether each beam or child exists, bool [B, n]."""

@@ -80,7 +80,12 @@ def load_graph(path: Path, provider: str, intra_threads: int, captures: bool = F
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [CPU]
     if provider == CUDA:
-        providers = [(CUDA, {"enable_cuda_graph": "1" if captures else "0"}), CPU]
+        # Strict norms sum up in float32, also where what they sum up is float16.
+        options_of_cuda = {
+            "enable_cuda_graph": "1" if captures else "0",
+            "enable_skip_layer_norm_strict_mode": "1",
+        }
+        providers = [(CUDA, options_of_cuda), CPU]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base but this

@@ -291,7 +291,7 @@ def test_keys_and_values_of_the_prompt_are_not_copied_per_beam(
     decoder, beam_width, length = decoders[6, 4, 5], 7, 13
     model = ir.to_proto(build_graph(decoder.config, weights_of(decoder), beam_width))
     names = [output.name for output in model.graph.output]
-    inner = {name for node in model.graph.node for name in node.output if name not in names}
+    inner = {name for node in model.graph.node for name in node.output if name and name not in names}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
     session = GraphSession(model.SerializeToString(), beam_width)
     run, shapes = session._session.run, []
