@@ -96,8 +96,8 @@ class KeepsTheDead(TrieSearch):
         n_internal = self.g.Sub(self.g.size(self.indptr, 0), self.g.int64(1))
         nodes = self.g.Cast(beams.nodes, to=ir.DataType.INT64)
         leaves = self.g.Cast(self.g.Sub(nodes, n_internal), to=ir.DataType.INT32)
-        assert beams.sids is not None
-        return beams.sids, beams.log_probs, leaves
+        sids = self.g.Concat(*(self.g.unsqueeze(codes, 2) for codes in beams.codes), axis=2)
+        return sids, beams.log_probs, leaves
 
 
 @pytest.mark.parametrize(
