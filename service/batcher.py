@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
@@ -153,6 +154,7 @@ class Batcher:
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first; changed only while _changing is held
         self._changing = threading.Condition()
+        self._finished: deque[tuple[_Part, int]] = deque()  # batches and rows of them to hand out
         self._is_waking = False
         self._is_closed = False
         self._query_s = 0.0  # what one query of a batch costs a worker, running mean
@@ -315,18 +317,30 @@ class Batcher:
         self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
 
     def _hand_out(self, part: _Part) -> None:
-        """Give each caller who still waits its result."""
-        for row, job in enumerate(part.jobs):
-            if self._jobs.get(job.prompt) is job:
-                del self._jobs[job.prompt]
-            queue_s = part.started - job.joined
-            self._metrics.stage("queue").observe(queue_s)
-            if not job.callers:
-                continue
-            if isinstance(part.result, Beams):
-                job.result.set_result(_decoded(part, part.result, row, queue_s))
-            else:
-                job.result.set_exception(part.result)
+        """Give each caller who still waits its result, one in a turn of the loop.
+
+        What follows a result takes milliseconds. Were all of a batch given at once, whoever comes meanwhile
+        would wait for all of them, also those who are only to be refused.
+        """
+        is_handing_out = bool(self._finished)
+        self._finished.extend((part, row) for row in range(len(part.jobs)))
+        if not is_handing_out:
+            self._hand_out_next()
+
+    def _hand_out_next(self) -> None:
+        part, row = self._finished[0]
+        job = part.jobs[row]
+        if self._jobs.get(job.prompt) is job:
+            del self._jobs[job.prompt]
+        queue_s = part.started - job.joined
+        self._metrics.stage("queue").observe(queue_s)
+        if job.callers and isinstance(part.result, Beams):
+            job.result.set_result(_decoded(part, part.result, row, queue_s))
+        elif job.callers and isinstance(part.result, Exception):
+            job.result.set_exception(part.result)
+        self._finished.popleft()
+        if self._finished:
+            self._loop.call_soon(self._hand_out_next)
 
 
 def _decoded(part: _Part, beams: Beams, row: int, queue_s: float) -> Decoded:

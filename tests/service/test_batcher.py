@@ -133,6 +133,33 @@ async def test_searches_of_one_turn_share_a_batch() -> None:
         assert metrics.registry.get_sample_value("radsearch_batch_size_sum") == 32
 
 
+async def test_others_get_their_turn_between_the_answers_of_a_batch() -> None:
+    happened: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def newcomer() -> None:
+        happened.append("turn")
+        loop.call_soon(newcomer)
+
+    async with batching(max_batch=8) as (batcher, recorder, _):
+
+        async def search(n: int) -> None:
+            await batcher.decode(prompt(recorder, n), soon())
+            happened.append("answer")
+
+        first = await occupy(batcher, recorder)
+        searches = [asyncio.create_task(search(n)) for n in range(1, 9)]
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await first
+        newcomer()
+        await asyncio.gather(*searches)
+    assert [len(batch) for batch in recorder.batches] == [1, 8]
+    answers = "".join(what[0] for what in happened).strip("t")
+    assert answers.count("a") == 8
+    assert "aa" not in answers
+
+
 async def test_what_came_first_goes_first() -> None:
     async with batching(max_batch=2) as (batcher, recorder, _):
         first = await occupy(batcher, recorder)
