@@ -113,7 +113,7 @@ async def list_sids(
 
 @router.post("/sids/titles", dependencies=[Depends(require_json)], responses=may_fail(400, 408, 413, 415))
 async def list_titles(body: TitlesRequest, service: ServiceDep) -> TitlesResponse:
-    """Tell what prefixes of SIDs mean, by the titles of the most popular items under them."""
+    """Tell what prefixes of SIDs mean, by the words and titles that are typical of the items under them."""
     snapshot = _snapshot(service, body.variant)
     prefixes = list(map(tuple, body.prefixes))
     nodes = await _looked(snapshot, lambda tree: tree.describe(prefixes, N_TITLES))
@@ -168,4 +168,10 @@ async def _looked(snapshot: Snapshot, look: Callable[[SidTree], Answer]) -> Answ
 
 
 def _prefix(node: SidNode) -> SidPrefix:
-    return SidPrefix(prefix=list(node.prefix), items=node.items, sids=node.sids, titles=list(node.titles))
+    return SidPrefix(
+        prefix=list(node.prefix),
+        items=node.items,
+        sids=node.sids,
+        titles=list(node.titles),
+        words=list(node.words),
+    )

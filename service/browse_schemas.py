@@ -59,7 +59,10 @@ class SidPrefix(Answer):
     prefix: list[int]
     items: int
     sids: int
-    titles: list[str] = Field(description="Of the most popular items, three at most.")
+    titles: list[str] = Field(description="Of the most typical of its popular items, three at most.")
+    words: list[str] = Field(
+        description="Frequent among these items and rare elsewhere, the most telling first; four at most."
+    )
 
 
 class TitlesResponse(Answer):
@@ -122,7 +125,13 @@ class SidReportResponse(Answer):
 
 
 _WHOSE = {"variant": "live", "epoch": "be81ebc36134"}
-_NODE = {"prefix": [17, 203], "items": 41, "sids": 12, "titles": ["Red running shoes", "Trail running shoes"]}
+_NODE = {
+    "prefix": [17, 203],
+    "items": 41,
+    "sids": 12,
+    "titles": ["Red running shoes", "Trail running shoes"],
+    "words": ["running", "shoes"],
+}
 _LEVEL = {
     "codebook_size": 4,
     "utilisation": 0.75,

@@ -24,7 +24,7 @@ from pydantic import (
 from sid import OrderingWeights
 
 WEIGHTS = tuple(field.name for field in fields(OrderingWeights))
-MAX_WEIGHT = 1_000.0  # keeps every score finite
+MAX_WEIGHT = 1e6  # keeps every score finite
 
 
 def _arm(value: object) -> object:

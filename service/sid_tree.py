@@ -12,7 +12,12 @@ from service.catalogue import TITLE, ItemPayload
 from service.columns import Mask
 from service.epoch import Epoch
 from sid import SidTable
+from sid.lexical import singular
 from sid.report import LevelReport, level_reports
+from sid.tfidf import words_of
+
+N_DESCRIBING = 100  # items of a prefix, the most popular ones, that it is described by
+N_WORDS = 4
 
 Prefix = tuple[int, ...]
 Rows = NDArray[np.int64]
@@ -26,13 +31,15 @@ class SidNode:
         prefix: its codes.
         items: how many.
         sids: how many.
-        titles: of the most popular items, different ones.
+        titles: of the most typical of its most popular items, different ones.
+        words: that tell these items from all others.
     """
 
     prefix: Prefix
     items: int
     sids: int
     titles: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 class SidTree:
@@ -59,13 +66,20 @@ class SidTree:
     def describe(self, prefixes: Sequence[Prefix], n_titles: int) -> list[SidNode]:
         """Say what lies under some prefixes; the same one twice costs no more."""
         ranges = {prefix: self.table.under(prefix) for prefix in prefixes}
-        # The most popular items may share a title: twice as many are asked for theirs.
-        rows = {prefix: self._most_popular(leaves, 2 * n_titles) for prefix, leaves in ranges.items()}
+        rows = {prefix: self._typical(leaves) for prefix, leaves in ranges.items()}
         titles = iter(self._titles(np.concatenate([*rows.values(), np.empty(0, dtype=np.int64)])))
         nodes = {}
         for prefix, leaves in ranges.items():
-            own = dict.fromkeys(next(titles) for _ in rows[prefix])
-            nodes[prefix] = SidNode(prefix, self._n_items(leaves), len(leaves), tuple(own)[:n_titles])
+            own = list(dict.fromkeys(next(titles) for _ in rows[prefix]))
+            # Some are no words of a title, but of a category or a brand: twice as many are asked for.
+            telling = self._epoch.lexical.typical_words(rows[prefix], 2 * N_WORDS)
+            nodes[prefix] = SidNode(
+                prefix,
+                self._n_items(leaves),
+                len(leaves),
+                tuple(own[:n_titles]),
+                tuple(_as_written(telling, own)[:N_WORDS]),
+            )
         return [nodes[prefix] for prefix in prefixes]
 
     def children(self, prefix: Prefix, most: int, n_titles: int) -> tuple[list[SidNode], int]:
@@ -121,6 +135,18 @@ class SidTree:
             rows, popularity = rows[popularity >= least], popularity[popularity >= least]
         return rows[np.argsort(-popularity, kind="stable")[:most]]
 
+    def _typical(self, leaves: range) -> Rows:
+        """Rows of the most popular items of some leaves, those nearest to their mean embedding first."""
+        rows = self._most_popular(leaves, N_DESCRIBING)
+        embeddings = self._epoch.embeddings[rows]
+        return rows[np.argsort(-(embeddings @ embeddings.sum(axis=0)), kind="stable")]
+
     def _titles(self, rows: Rows) -> list[str]:
         titles: list[str] = self._epoch.catalogue.table.column(TITLE).take(pa.array(rows)).to_pylist()
         return titles
+
+
+def _as_written(singulars: Sequence[str], titles: Sequence[str]) -> list[str]:
+    """Words as the first of the titles has them, in small letters; without those that no title has."""
+    written = {singular(word): word for title in reversed(titles) for word in words_of(title)}
+    return [written[word] for word in singulars if len(word) > 1 and word in written]

@@ -4,6 +4,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,28 @@ class LexicalIndex:
         frequencies = self.frequencies[entries[hits]]
         gains = gains[hits] * (frequencies / (frequencies + self._saturation(items).ravel()[cells]))
         return np.bincount(cells, gains, FIELDS * len(items)).astype(np.float32).reshape(-1, FIELDS)
+
+    def typical_words(self, items: NDArray[np.integer], most: int) -> list[str]:
+        """The words, in the singular, that tell some items from all the others, the most telling first.
+
+        Those are the words with the largest parts of the Kullback-Leibler divergence, p ln(p / q): p is the
+        share of the items that have a word, q that of all items. A word of one item alone tells nothing.
+
+        Args:
+            items: int [n], item rows, each once.
+            most: how many words at most.
+        """
+        columns, counts = np.unique(self.columns[self._entries_of(items)[0]], return_counts=True)
+        expected = self.totals.n_with[columns] * len(items) / max(self.totals.n_texts, 1)
+        is_telling = (columns % FIELDS == 0) & (counts > 1) & (counts > expected)
+        columns, counts, expected = columns[is_telling], counts[is_telling], expected[is_telling]
+        best = np.argsort(-counts * np.log(counts / expected), kind="stable")[:most]
+        return [self._vocabulary[column // FIELDS] for column in columns[best]]
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        """The words in the order of their columns."""
+        return list(self.words)
 
     def _entries_of(self, items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The entries of some items, item after item, and where those of each item end."""

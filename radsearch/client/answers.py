@@ -210,6 +210,7 @@ class SidPrefix(Answer):
     items: int
     sids: int
     titles: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 class SidTitles(Answer):

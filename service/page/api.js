@@ -45,11 +45,12 @@ async function call(path, { body, signal, forced } = {}) {
 }
 
 /** Search; `variant` names who shall answer, "" leaves it to the experiment. */
-export function search({ query, k, beam, filters, explain, variant }, signal) {
+export function search({ query, k, beam, filters, explain, variant, ordering }, signal) {
   const body = { query, k };
   if (beam) body.beam_width = beam;
   if (Object.keys(filters).length) body.filters = filters;
   if (explain) body.explain = true;
+  if (ordering) body.ordering = ordering;
   return call("/v1/search", { body, signal, forced: variant });
 }
 

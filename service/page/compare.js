@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { answerStatus, card, failure } from "./cards.js";
-import { $$, choice, field, fixed, h, percent, plural } from "./dom.js";
+import { kept, number, tick, variantChoice } from "./controls.js";
+import { $$, fixed, h, percent, plural } from "./dom.js";
 import { filterChips } from "./filters.js";
 import { onJudgments, precision } from "./judgments.js";
 import { openKey } from "./keys.js";
@@ -23,13 +24,21 @@ let answers = null; // of both sides, when both are there
 function makeSide(side) {
   const controls = h("div", { class: "controls" });
   const answered = h("div", { class: "answer" });
-  return { controls, answered, element: h("section", { "aria-label": `Side ${side.toUpperCase()}` }, h("h2", {}, side.toUpperCase()), controls, answered) };
+  const settings = kept(controls, (models) => makeControls(side, models));
+  return { settings, answered, element: h("section", { "aria-label": `Side ${side.toUpperCase()}` }, h("h2", {}, side.toUpperCase()), controls, answered) };
 }
 
+/** τ that a side asks for; undefined where the bundle's holds. */
+const tauOf = (state, side) => (state[`${side}tau`] === "" || !Number.isFinite(Number(state[`${side}tau`])) ? undefined : Number(state[`${side}tau`]));
+
 /** What a side asks for. */
-const requestOf = (state, side) => ({
-  query: state.q, k: state.k, beam: state[`${side}beam`], variant: state[side], filters: state[`${side}filters`] ? state.filters : {},
-});
+function requestOf(state, side) {
+  const tau = tauOf(state, side);
+  return {
+    query: state.q, k: state.k, beam: state[`${side}beam`], variant: state[side], filters: state[`${side}filters`] ? state.filters : {},
+    ordering: tau === undefined ? undefined : { tau },
+  };
+}
 
 export async function show(state) {
   chips.replaceChildren(filterChips(state.filters, (filters) => go({ filters })));
@@ -43,7 +52,7 @@ export async function show(state) {
     // the searches say what is wrong
   }
   if (!state.a && !state.b && models.length > 1) return go({ a: models[0].variant, b: models[1].variant }, { replace: true });
-  for (const side of SIDES) showControls(state, side, models);
+  for (const side of SIDES) columns[side].settings(models, state);
   await run(state);
 }
 
@@ -53,17 +62,25 @@ export function again() {
   show(current());
 }
 
-function showControls(state, side, models) {
-  const model = models.find((each) => each.variant === state[side]);
-  const beam = h("input", { type: "number", min: 1, value: state[`${side}beam`] || "", placeholder: "widest",
-    onchange: () => go({ [`${side}beam`]: beam.value === "" ? 0 : beam.valueAsNumber }) });
-  const filters = h("input", { type: "checkbox", checked: state[`${side}filters`], onchange: () => go({ [`${side}filters`]: filters.checked }) });
-  const variants = [["", "as assigned"], ...models.map((each) => [each.variant, each.variant])];
-  columns[side].controls.replaceChildren(
-    field("Variant", choice(variants, state[side], (variant) => go({ [side]: variant }))),
-    field("Beam width", beam), field("Filters", filters),
-    model && h("p", { class: "quiet small", title: "Weights of the ordering inside the SIDs found" },
-      Object.entries(model.ordering).map(([name, weight]) => `${name === "tau" ? "τ" : name} ${weight}`).join(" · ")));
+function makeControls(side, models) {
+  const set = (name) => (value) => go({ [side + name]: value });
+  const variant = variantChoice(models.map((each) => each.variant), set(""));
+  const beam = number("Beam width", { min: 1, placeholder: "widest" }, (value) => set("beam")(Number(value)));
+  const tau = number("τ", { step: "any", title: "Weight of the cosine of query vector and item vector in an item's score" }, set("tau"));
+  const filters = tick("Filters", set("filters"));
+  const weights = h("p", { class: "quiet small", title: "Weights of the ordering, as the bundle has them" });
+  return {
+    elements: [variant.element, beam.element, tau.element, filters.element, weights],
+    show(state) {
+      const ordering = models.find((each) => each.variant === state[side])?.ordering ?? {};
+      variant.show(state[side]);
+      beam.show(state[`${side}beam`] || "");
+      tau.show(tauOf(state, side) ?? "");
+      tau.input.placeholder = ordering.tau ?? "the bundle's";
+      filters.show(state[`${side}filters`]);
+      weights.textContent = Object.entries(ordering).map(([name, weight]) => `${name === "tau" ? "τ" : name} ${weight}`).join(" · ");
+    },
+  };
 }
 
 async function run(state) {

@@ -39,21 +39,11 @@ export function inWords(value) {
 export const named = (attribute) => attribute.replaceAll("_", " ");
 export const sidText = (codes) => codes.join("-");
 
-/** What titles have in common: the words that stand in all of them; the first title where one says too little. */
-export function inCommon([first = "", ...others]) {
-  const words = others.map((title) => new Set(title.toLowerCase().split(/\s+/)));
-  const shared = first.split(/\s+/).filter((word) => /\p{L}/u.test(word) && words.every((set) => set.has(word.toLowerCase())));
-  return shared.length > 1 ? shared.join(" ") : first;
-}
+/** What a prefix means: the words that tell its items from others; its title where it has one item, or no such words. */
+export const meaning = ({ items, titles, words }) => (items > 1 && words.length ? words.join(" · ") : (titles[0] ?? ""));
 
 /** What a control sets: a label around it. */
 export function field(text, control) {
   return h("label", { class: "field" }, h("span", {}, text), control);
 }
 
-/** A select with options given as [value, text]. */
-export function choice(options, value, onchange) {
-  const element = h("select", { onchange: () => onchange(element.value) });
-  element.append(...options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
-  return element;
-}

@@ -2,13 +2,18 @@
 
 import * as api from "./api.js";
 import { failure } from "./cards.js";
-import { choice, field, fixed, h, inCommon, percent, plural, sidText, whole } from "./dom.js";
+import { choice, kept } from "./controls.js";
+import { fixed, h, meaning, percent, plural, sidText, whole } from "./dom.js";
 import { openKey } from "./keys.js";
 import { current, go } from "./state.js";
 
 const POOR = 0.5; // share of a codebook below which its use is marked
 
 const controls = h("div", { class: "controls" });
+const settings = kept(controls, (names) => {
+  const variant = choice("Catalogue of", names.map((name) => [name, name]), (name) => go({ variant: name, at: "" }));
+  return { elements: [variant.element], show: (state) => variant.show(state.variant || names[0]) };
+});
 const report = h("div");
 const browser = h("div", { class: "miller scroll", tabindex: "0", role: "region", "aria-label": "SIDs, level by level" });
 const problem = h("div");
@@ -27,7 +32,7 @@ export async function show(state) {
   element.classList.add("waiting");
   try {
     const names = (await api.models()).models.map((model) => model.variant);
-    controls.replaceChildren(field("Catalogue of", choice(names.map((name) => [name, name]), state.variant || names[0], (variant) => go({ variant, at: "" }))));
+    settings(names, state);
     if (reported !== state.variant) {
       const told = await api.sidReport(state.variant, mine.signal);
       reported = state.variant;
@@ -100,5 +105,5 @@ function nodeButton(node, most, isOpen, text = String(node.prefix.at(-1))) {
   return h("button", { type: "button", class: "node kept", "aria-expanded": String(isOpen), "--share": node.items / most, title: node.titles.join(" · "),
     onclick: () => go({ at: sidText(node.prefix) }) },
     h("span", { class: "line" }, h("b", { class: "sid" }, text), h("span", {}, plural(node.items, "item")), node.sids > 1 && h("span", { class: "quiet" }, plural(node.sids, "SID"))),
-    h("span", { class: "meaning" }, inCommon(node.titles)));
+    h("span", { class: "meaning" }, meaning(node)));
 }

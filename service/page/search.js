@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { answerStatus, card, failure } from "./cards.js";
-import { choice, field, h } from "./dom.js";
+import { kept, number, variantChoice } from "./controls.js";
+import { h } from "./dom.js";
 import { filterChips, filterPanel } from "./filters.js";
 import { openKey } from "./keys.js";
 import { current, go } from "./state.js";
@@ -11,6 +12,7 @@ import { lightNext, whyTree } from "./why.js";
 const MOST_ITEMS = 100;
 
 const controls = h("div", { class: "controls" });
+const settings = kept(controls, makeControls);
 const side = h("details", { class: "side" }, h("summary", {}, "Filters"));
 const chips = h("div");
 const said = h("p", { class: "unseen", role: "status" });
@@ -25,7 +27,7 @@ let panel = null;
 
 /** Bring the view in line with the state. */
 export async function show(state) {
-  showControls(state);
+  showControls();
   chips.replaceChildren(filterChips(state.filters, (filters) => go({ filters })));
   showPanel(state);
   const wanted = JSON.stringify([state.q, state.k, state.beam, state.variant, state.filters, state.why]);
@@ -114,27 +116,29 @@ async function showPanel(state) {
   panel?.show(current().filters);
 }
 
-async function showControls(state) {
+async function showControls() {
   let names = [];
   try {
     names = (await api.models()).models.map((model) => model.variant);
   } catch {
     // the search says what is wrong
   }
-  const now = current();
-  if (now.view !== "search" || controls.contains(document.activeElement) && controls.dataset.for === JSON.stringify(names)) return;
-  controls.dataset.for = JSON.stringify(names);
-  const variants = [["", "as assigned"], ...names.map((name) => [name, name])];
-  const number = (name, value, most, title) => {
-    const input = h("input", { type: "number", min: name === "beam" ? 0 : 1, max: most, value: value || "", placeholder: "widest", title,
-      onchange: () => input.checkValidity() && go({ [name]: input.value === "" ? 0 : input.valueAsNumber }) });
-    return input;
+  settings(names, current());
+}
+
+function makeControls(names) {
+  const variant = variantChoice(names, (name) => go({ variant: name }));
+  const items = number("Items", { min: 1, max: MOST_ITEMS, title: "Items to return" }, (value) => value && go({ k: Number(value) }));
+  const beam = number("Beam width", { min: 1, placeholder: "widest", title: "SIDs to look for; empty for the widest" }, (value) => go({ beam: Number(value) }));
+  const shapes = [[false, "Cards"], [true, "Why"]].map(([isWhy, text]) => h("button", { type: "button", class: "plain",
+    "aria-keyshortcuts": isWhy && "e", onclick: () => go({ why: isWhy }) }, text));
+  return {
+    elements: [variant.element, items.element, beam.element, h("span", { class: "segments", role: "group", "aria-label": "Show" }, shapes)],
+    show(state) {
+      variant.show(state.variant);
+      items.show(state.k);
+      beam.show(state.beam || "");
+      shapes.forEach((button, place) => button.setAttribute("aria-pressed", String(state.why === Boolean(place))));
+    },
   };
-  const shape = (isWhy, text, keys) => h("button", { type: "button", class: "plain", "aria-pressed": String(now.why === isWhy), "aria-keyshortcuts": keys,
-    onclick: () => { go({ why: isWhy }); showControls(current()); } }, text);
-  controls.replaceChildren(
-    field("Variant", choice(variants, now.variant, (variant) => go({ variant }))),
-    field("Items", number("k", now.k, MOST_ITEMS, "Items to return")),
-    field("Beam width", number("beam", now.beam, 100_000, "SIDs to look for; empty for the widest")),
-    h("span", { class: "segments", role: "group", "aria-label": "Show" }, shape(false, "Cards"), shape(true, "Why", "e")));
 }

@@ -12,6 +12,8 @@ const DEFAULTS = {
   b: "",
   abeam: 0,
   bbeam: 0,
+  atau: "", // a number; "" leaves it to the bundle
+  btau: "",
   afilters: true,
   bfilters: true,
   at: "", // prefix looked at on the map

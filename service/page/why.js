@@ -1,7 +1,7 @@
 // Why these results: the beam as a tree, level by level, and the path of an item through it.
 
 import * as api from "./api.js";
-import { $, $$, fixed, h, inCommon, percent, plural, sidText, svg, whole } from "./dom.js";
+import { $, $$, fixed, h, meaning, percent, plural, sidText, svg, whole } from "./dom.js";
 
 let wanted = null; // item_id whose path the next tree lights
 
@@ -50,7 +50,7 @@ function treeOf({ explanation, items }) {
   return levels;
 }
 
-/** The nodes of each level that show: those with items, the best others, what was pruned, and all above these. */
+/** The nodes of each level that show: those with items first, then the best others, what was pruned, and all above these. */
 function visible({ levels, all }) {
   const shown = levels.map((nodes) => {
     const others = [...nodes.values()].filter((node) => node.kept && !node.items.length);
@@ -60,7 +60,8 @@ function visible({ levels, all }) {
   let order = new Map([[null, 0]]);
   return shown.map((nodes) => {
     const best = (node) => node.items[0] ?? (node.kept ? 1e6 + node.rank : 1e9 + node.behind);
-    const sorted = [...nodes].sort((a, b) => order.get(a.parent) - order.get(b.parent) || best(a) - best(b));
+    const without = (node) => Number(!node.items.length);
+    const sorted = [...nodes].sort((a, b) => without(a) - without(b) || order.get(a.parent) - order.get(b.parent) || best(a) - best(b));
     order = new Map(sorted.map((node, place) => [node, place]));
     return sorted;
   });
@@ -104,7 +105,7 @@ function nodeButton(view, node) {
     title: told && `${plural(told.items, "item")}: ${told.titles.join(" · ")}` },
     h("span", { class: "line" }, h("b", { class: "sid" }, String(node.prefix.at(-1))), h("span", {}, percent(Math.exp(node.own))),
       h("span", { class: "quiet" }, node.kept ? `log p ${fixed(node.log_prob)}` : `pruned, ${fixed(node.behind)} behind`)),
-    h("span", { class: "meaning" }, told ? inCommon(told.titles) : "…"));
+    h("span", { class: "meaning" }, told ? meaning(told) : "…"));
   return lights(view, button, node.key);
 }
 
@@ -165,12 +166,18 @@ function tellPath({ path, levels, answer, meanings }, key, itemId) {
     const margin = node.kept ? (pruned.length ? `${fixed(node.log_prob - pruned[0].log_prob)} above the best pruned` : "nothing was pruned") : `${fixed(node.behind)} behind the last that went on`;
     const wayOn = node.kept && node.in_trie ? `${node.in_trie} in the trie, ${node.alive} after the filter` : "–";
     return h("tr", {}, h("th", { scope: "row" }, `Level ${node.level}`), h("td", { class: "sid" }, String(node.prefix.at(-1))),
-      h("td", {}, meanings.get(node.key)?.titles.join(" · ") ?? ""), h("td", {}, fixed(node.own)), h("td", {}, fixed(node.log_prob)),
+      meaningCell(meanings.get(node.key)), h("td", {}, fixed(node.own)), h("td", {}, fixed(node.log_prob)),
       h("td", {}, node.kept ? `${node.rank} of ${kept.length}` : "pruned"), h("td", {}, margin), h("td", {}, wayOn));
   });
-  const heads = ["", "Code", "Most popular under the prefix", "log p of the code", "log p of the prefix", "Rank", "Margin", "Codes that may follow"];
+  const heads = ["", "Code", "What lies under the prefix", "log p of the code", "log p of the prefix", "Rank", "Margin", "Codes that may follow"];
   path.replaceChildren(h("h3", {}, item ? item.title : `Prefix ${key}`), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The lit path" },
     h("table", {}, h("thead", {}, h("tr", {}, heads.map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))), h("tbody", {}, rows))));
+}
+
+function meaningCell(told) {
+  if (!told) return h("td", {});
+  return h("td", {}, h("b", {}, told.words.join(" · ")), h("span", { class: "quiet" }, ` ${plural(told.items, "item")}, such as `),
+    told.titles.join(" · "));
 }
 
 function drawEdges(view) {

@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 
+from sid import item_text
+from sid.lexical import singular, singulars_of
+from sid.tfidf import words_of
+
 OPERATIONS = [
     ("/v1/attributes", "GET"),
     ("/v1/sids", "GET"),
@@ -21,11 +25,11 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def shop(brute_force: Any, running: Any) -> list[dict[str, Any]]:
-    """The items with their SIDs and popularity, in the order of the catalogue."""
+    """The items with their SIDs and embeddings, in the order of the catalogue."""
     epoch = running.service.catalogue.snapshot("sft").epoch
     leaves = epoch.table.leaf_of_item()
-    rows = zip(brute_force.items.values(), epoch.table.codes[leaves].tolist(), epoch.prior, strict=True)
-    return [{**item, "sid": tuple(sid), "prior": float(prior)} for item, sid, prior in rows]
+    rows = zip(brute_force.items.values(), epoch.table.codes[leaves].tolist(), epoch.embeddings, strict=True)
+    return [{**item, "sid": tuple(sid), "embedding": embedding} for item, sid, embedding in rows]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +44,6 @@ def get(running: Any, path: str, **params: Any) -> dict[str, Any]:
     response = running.client.get(path, params=params)
     assert response.status_code == 200, response.text
     return response.json()
-
-
-def best_titles(items: list[dict[str, Any]]) -> list[str]:
-    ordered = sorted(items, key=lambda item: -item["prior"])
-    return list(dict.fromkeys(item["title"] for item in ordered))[:3]
 
 
 def test_attributes_are_counted(running: Any, shop: list[dict[str, Any]]) -> None:
@@ -112,7 +111,44 @@ def assert_node(node: dict[str, Any], prefix: tuple[int, ...], items: list[dict[
     assert tuple(node["prefix"]) == prefix
     assert node["items"] == len(under)
     assert node["sids"] == len({item["sid"] for item in under})
-    assert node["titles"] == best_titles(under)
+    assert_typical(node, under)
+
+
+def assert_typical(node: dict[str, Any], under: list[dict[str, Any]]) -> None:
+    """The titles are nearest to the mean embedding, each word is one of a title and of several items."""
+    nearness = {}
+    for item in under:
+        mean = np.mean([each["embedding"] for each in under], axis=0)
+        nearness[item["title"]] = float(item["embedding"] @ mean)
+    assert len(node["titles"]) == min(3, len(nearness))
+    shown = [nearness.pop(title) for title in node["titles"]]
+    np.testing.assert_allclose(shown, sorted(shown, reverse=True), atol=1e-6)
+    assert not nearness or max(nearness.values()) <= min(shown) + 1e-6
+    written = {word for item in under for word in words_of(item["title"])}
+    texts = Counter(word for item in under for word in {*singulars_of(text_of(item))})
+    assert len(node["words"]) <= 4
+    for word in node["words"]:
+        assert word in written
+        assert texts[singular(word)] > 1
+
+
+def text_of(item: dict[str, Any]) -> str:
+    """A title and the texts among the attributes, as an item is found by."""
+    texts = {name: item[name] for name in ("category", "brand", "tags") if name in item}
+    return item_text(item["title"], texts)
+
+
+def test_words_tell_a_prefix_from_the_others(running: Any, shop: list[dict[str, Any]]) -> None:
+    nodes = [child for child in get(running, "/v1/sids")["children"] if child["items"] > 2]
+    assert nodes
+    for node in nodes:
+        under = [item for item in shop if item["sid"][0] == node["prefix"][0]]
+        first = node["words"][0]
+        share, everywhere = (
+            np.mean([singular(first) in singulars_of(text_of(item)) for item in items])
+            for items in (under, shop)
+        )
+        assert share > everywhere
 
 
 def test_children_are_limited(running: Any) -> None:
@@ -155,7 +191,7 @@ def test_where_nothing_is_on_offer_nothing_is_counted(
         attributes = get(running, "/v1/attributes")["attributes"]
         assert all(each["items"] == 0 and each["most_frequent"] == [] for each in attributes)
         root = get(running, "/v1/sids")
-        assert root["node"] == {"prefix": [], "items": 0, "sids": 0, "titles": []}
+        assert root["node"] == {"prefix": [], "items": 0, "sids": 0, "titles": [], "words": []}
         assert root["children"] == []
         report = get(running, "/v1/sids/report")
         assert (report["items"], report["levels"], report["crowded"]) == (0, [], [])

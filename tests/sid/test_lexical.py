@@ -1,5 +1,6 @@
 """BM25 over some items, held against bm25s over all of them."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,26 @@ def test_scores_are_those_of_bm25s(catalogue: list[str], query: str, random: obj
         oracle.index([cut(text) for text in catalogue], show_progress=False)
         expected = oracle.get_scores(terms)[items.astype(int)]
         np.testing.assert_allclose(found[:, field], expected, rtol=1e-5, atol=1e-6)
+
+
+@given(texts, st.integers(1, 4), st.randoms())
+def test_typical_words_have_the_largest_parts_of_the_divergence(
+    catalogue: list[str], most: int, random: Any
+) -> None:
+    items = [row for row in range(len(catalogue)) if random.random() < 0.5]
+    index = LexicalIndex.from_texts(catalogue)
+    found = index.typical_words(np.array(items, dtype=np.int64), most)
+    words = [set(singulars_of(text)) for text in catalogue]
+    parts = {}
+    for word in set().union(*words):
+        n_of_items = sum(word in words[row] for row in items)
+        if n_of_items > 1:
+            p, q = n_of_items / len(items), sum(word in of_text for of_text in words) / len(words)
+            parts[word] = p * math.log(p / q)
+    telling = sorted((part for part in parts.values() if part > 1e-9), reverse=True)[:most]
+    assert [parts[word] for word in found[: len(telling)]] == pytest.approx(telling)
+    assert all(abs(parts[word]) < 1e-9 for word in found[len(telling) :])  # rounded up from 0
+    assert len(set(found)) == len(found)
 
 
 def test_a_word_asked_twice_counts_twice() -> None:

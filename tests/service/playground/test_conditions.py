@@ -174,3 +174,14 @@ def test_the_page_loads_little(visit: Any) -> None:
     visit.open(f"/?q={QUERY}")
     visit.item_ids()
     assert 0 < sum(sizes) <= 300_000
+
+
+def test_the_page_tells_how_soon_items_are_seen(visit: Any) -> None:
+    """How soon that is depends on the machine: see it with -rP."""
+    measured = """() => new Promise(resolve => new PerformanceObserver(list => {
+        for (const { duration } of list.getEntriesByName("response to paint")) resolve(duration);
+    }).observe({ type: "measure", buffered: true }))"""
+    duration = visit.open(f"/?q={QUERY}").evaluate(measured)
+    assert visit.item_ids()
+    assert duration > 0
+    print(f"from the response to the items on the screen: {duration:.0f} ms")

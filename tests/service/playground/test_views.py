@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from training.data.items import load_items
-from training.data.judgments import load_judgments
 from training.data.rejects import Rejects
+from training.dataset import Dataset
+from training.judged import queries_of_file
 
 QUERY = "red running shoes"
 
@@ -99,6 +99,7 @@ def test_the_beam_explains_an_item(visit: Any, site: Any) -> None:
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("e")
+    expect(page.get_by_role("button", name="Why", exact=True)).to_have_attribute("aria-pressed", "true")
     answer = site.search(QUERY, k=6, beam_width=4, explain=True)
     second, third = answer["items"][1:3]
     expect(page.locator(".item-node.lit")).to_have_attribute("data-item", second["item_id"])
@@ -122,11 +123,12 @@ def test_the_beam_explains_an_item(visit: Any, site: Any) -> None:
         expect(page.locator(".column").nth(level).locator(".cuts b")).to_have_text(list(map(str, figures)))
         before = codes
     top = kept[0][0]["prefix"]
-    titles = site.client.post("/v1/sids/titles", json={"prefixes": [top]}).json()["prefixes"][0]["titles"]
-    first, *others = [title.split() for title in titles]
-    shared = [w for w in first if any(map(str.isalpha, w)) and all(w in other for other in others)]
-    meaning = " ".join(shared) if len(shared) > 1 else titles[0]
-    expect(page.locator(f'[data-key="{top[0]}"] .meaning')).to_have_text(meaning)
+    told = site.client.post("/v1/sids/titles", json={"prefixes": [top, third["sid"]]}).json()["prefixes"]
+    assert told[0]["items"] > 1
+    expect(page.locator(f'[data-key="{top[0]}"] .meaning')).to_have_text(" · ".join(told[0]["words"]))
+    lies_under = page.locator(".path tbody tr").last.locator("td").nth(1)
+    expect(lies_under).to_contain_text(" · ".join(told[1]["words"]))
+    expect(lies_under).to_contain_text(" · ".join(told[1]["titles"]))
     visit.picture("why")
 
 
@@ -190,9 +192,32 @@ def test_two_variants_are_compared_and_judged(visit: Any, site: Any, bundles: Pa
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     assert download.value.suggested_filename.endswith(".csv")
-    items = load_items(bundles.parent / "items.jsonl", Rejects())
-    judgments = load_judgments(downloaded(download.value), items, Rejects())
-    assert judgments.grades[QUERY] == {items.rows[item_id]: grade for item_id, grade in grades.items()}
+    data = Dataset.load(bundles.parent / "data")
+    judged, asked = queries_of_file(downloaded(download.value), data, 1.0, Rejects())
+    rows = {data.item_ids.index(item_id): grade for item_id, grade in grades.items()}
+    assert judged.grades == {QUERY: rows}
+    assert asked.embed([QUERY]).any()
+
+
+def test_a_side_has_beam_width_and_tau_of_its_own(visit: Any, visiting: Any, site: Any) -> None:
+    page = visit.open(f"/?q={QUERY}&view=compare&k=10&a=sft&b=sft")
+    b = page.get_by_label("Side B")
+    expect(page.locator(".summary")).to_contain_text("overlap 1.000")
+    b.get_by_label("Beam width").focus()
+    page.keyboard.type("4")
+    page.keyboard.press("Tab")
+    expect(page).to_have_url(re.compile("bbeam=4"))
+    expect(b.get_by_label("τ")).to_be_focused()
+    page.keyboard.type("-2.5")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"btau=-2\.5"))
+    expected = site.search(QUERY, k=10, beam_width=4, ordering={"tau": -2.5})
+    assert visit.item_ids("[aria-label='Side B']") == ids(expected)
+    assert visit.item_ids("[aria-label='Side A']") == ids(site.search(QUERY, k=10))
+    with visiting() as other:
+        other.open(page.url)
+        assert other.item_ids("[aria-label='Side B']") == ids(expected)
+        expect(other.page.get_by_label("Side B").get_by_label("τ")).to_have_value("-2.5")
 
 
 def downloaded(download: Any) -> Path:
@@ -279,6 +304,9 @@ def test_everything_can_be_reached_from_the_keyboard(visit: Any) -> None:
     expect(page.locator("#help-dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#help-dialog")).to_be_hidden()
+    for shape in ("Why", "Cards"):
+        page.get_by_role("button", name=shape, exact=True).click()
+        expect(page.get_by_role("button", name=shape, exact=True)).to_have_attribute("aria-pressed", "true")
     for number, view in (("2", "Compare"), ("3", "Map"), ("1", "Search")):
         page.keyboard.press(number)
         expect(page.locator("nav [aria-current]")).to_have_text(view)
