@@ -5,6 +5,7 @@ import typer
 from benchmarks.assignment import assignment
 from benchmarks.bm25 import bm25
 from benchmarks.decode.command import decode
+from benchmarks.experiments import experiments
 from benchmarks.live import live
 from benchmarks.objectives.command import objectives
 from benchmarks.packing import packing
@@ -18,6 +19,7 @@ bench = typer.Typer(no_args_is_help=True)
 bench.command("assignment")(assignment)
 bench.command("bm25")(bm25)
 bench.command("decode")(decode)
+bench.command("experiments")(experiments)
 bench.command("live")(live)
 bench.command("objectives")(objectives)
 bench.command("packing")(packing)

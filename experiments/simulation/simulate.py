@@ -63,9 +63,9 @@ class Arms:
     def features(self) -> dict[str, Any]:
         """The experiment as the service's features; see ``docs/experiments.md``."""
         weights = list(self.weights or [1 / len(self.names)] * len(self.names))
-        split = {"key": self.key, "seed": self.key, "hashVersion": 2}
+        split: dict[str, Any] = {"key": self.key, "seed": self.key, "hashVersion": 2}
         split |= {"variations": self.names, "weights": weights}
-        both = {"id": self.key, "force": {"interleave": self.names}}
+        both: dict[str, Any] = {"id": self.key, "force": {"interleave": self.names}}
         rules = [both if self.interleave else split] if self.key is not None else []
         return {"variant": {"defaultValue": self.names[0], "rules": rules}}
 
