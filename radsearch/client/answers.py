@@ -90,6 +90,11 @@ class Problem(Answer):
         """The last part of the type, such as ``rate-limited``."""
         return self.type.rpartition(":")[2]
 
+    @property
+    def is_of_radsearch(self) -> bool:
+        """Whether the service itself says so; else something between it and us does."""
+        return self.type.startswith("urn:radsearch:problem:")
+
 
 class BatchAnswer(Answer):
     """An answer or a problem per search, in their order."""

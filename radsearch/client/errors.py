@@ -74,4 +74,4 @@ class UnavailableError(ProblemError, status=HTTPStatus.SERVICE_UNAVAILABLE):
 
 
 class DeadlineError(ProblemError, status=HTTPStatus.GATEWAY_TIMEOUT):
-    """The search's ``timeout_ms`` passed."""
+    """The search's ``timeout_ms`` passed; where ``problem`` is not of radsearch, a proxy's patience ended."""

@@ -3,22 +3,24 @@
 import math
 import random
 import time
+from http import HTTPStatus
 
 import httpx
 
 from radsearch.client.errors import NoAnswerError, ProblemError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-COME_BACK = frozenset({429, 503})
+BROKEN_BEHIND_A_PROXY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class Attempts:
     """The attempts of one call within its deadline.
 
-    A refusal with 429 or 503 has done nothing, so every call comes back: not before ``Retry-After``, and not
-    all clients at the same moment. A broken connection may have done something, so only what does no harm
-    twice is sent again.
+    A refusal with 429 has done nothing, so every call comes back: not before ``Retry-After``, and not all
+    clients at the same moment. What breaks may have done something, so only what does no harm twice is sent
+    again: after a broken connection; after a proxy's 502 or 504, which tells of a broken connection behind
+    it; and after a 503, which may do so, too: from a proxy, or from a service that lost Redis in between.
 
     Args:
         deadline_s: for all attempts and pauses together.
@@ -42,10 +44,10 @@ class Attempts:
         Raises:
             ProblemError: what the response says, if there is no next attempt.
         """
-        spread_s = self._spread_s()
-        pause_s = _retry_after_s(response) + spread_s
-        if response.status_code not in COME_BACK or pause_s >= self.left_s:
-            raise ProblemError.of(response)
+        error = ProblemError.of(response)
+        pause_s = _retry_after_s(response) + self._spread_s()
+        if not self._comes_back(response.status_code, error) or pause_s >= self.left_s:
+            raise error
         return pause_s
 
     def pause_after_error(self, error: httpx.TransportError) -> float:
@@ -64,6 +66,13 @@ class Attempts:
         """What the caller is told where nothing came back."""
         reason = str(error) or type(error).__name__
         return NoAnswerError(f"no answer within {self._deadline_s:g} s of calling: {reason}")
+
+    def _comes_back(self, status: int, error: ProblemError) -> bool:
+        """Whether another attempt may be answered, and does no harm."""
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return True
+        is_broken = status in BROKEN_BEHIND_A_PROXY and not error.problem.is_of_radsearch
+        return self._is_repeatable and (is_broken or status == HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _spread_s(self) -> float:
         """A random pause whose bound doubles with each."""

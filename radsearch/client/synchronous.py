@@ -19,8 +19,9 @@ DEADLINE_S = 10.0
 class Client:
     """Calls one service over connections that it keeps; any number of threads may share it.
 
-    Refusals for want of capacity (429, 503) and broken connections are tried again until the deadline; what
-    then remains is raised as a :class:`~radsearch.client.errors.ClientError`.
+    Refusals for want of capacity (429, 503) and broken connections, also those behind a proxy (its 502, 504),
+    are tried again until the deadline; what then remains is raised as a
+    :class:`~radsearch.client.errors.ClientError`.
 
     Args:
         url: scheme, host and port of the service.

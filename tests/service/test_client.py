@@ -2,17 +2,13 @@
 
 import asyncio
 import inspect
-import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +23,6 @@ from radsearch.client import (
     Client,
     ForbiddenError,
     InvalidRequestError,
-    NoAnswerError,
     OverloadedError,
     Problem,
     SearchAnswer,
@@ -37,6 +32,7 @@ from radsearch.client import (
     calls,
 )
 from service.keys import Scope, add_key
+from tests.service.scripted import answering
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 GENEROUS_S = 30.0
@@ -190,179 +186,6 @@ def test_a_service_that_drains_and_is_replaced_loses_no_search(start_service: An
         is_over.set()
         shopper.join()  # an error would have ended it early
     assert len(answered) > n_of_the_first + 10
-
-
-def receive(connection: socket.socket) -> str:
-    """A request with its body, or what came of it."""
-    received = b""
-    while chunk := connection.recv(65536):
-        received += chunk
-        head, is_whole, body = received.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: *(\d+)", head)
-        if is_whole and len(body) >= int(length[1] if length else 0):
-            break
-    return received.decode()
-
-
-class Scripted:
-    """A server that treats each connection in one way.
-
-    Attributes:
-        requests: what came, one text per connection that sent anything.
-    """
-
-    def __init__(self, behave: Callable[[socket.socket], None]) -> None:
-        self.requests: list[str] = []
-        self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve)
-
-    @property
-    def url(self) -> str:
-        return "http://{}:{}".format(*self._listener.getsockname())
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection:
-                if request := receive(connection):
-                    self.requests.append(request)
-                    self._behave(connection)
-
-    def __enter__(self) -> "Scripted":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-
-def page(text: str, status: str = "200 OK") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
-
-
-def hang_up(_: socket.socket) -> None:
-    pass
-
-
-def test_what_would_count_twice_is_sent_once() -> None:
-    with Scripted(hang_up) as server, Client(server.url, deadline_s=1) as client:
-        with pytest.raises(NoAnswerError):
-            client.roll_back_traffic()
-        assert len(server.requests) == 1
-        with pytest.raises(NoAnswerError):
-            client.search("red")
-        assert len(server.requests) > 2
-
-
-def event_ids(requests: list[str]) -> list[str]:
-    return [json.loads(request.partition("\r\n\r\n")[2])["event_id"] for request in requests]
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_an_event_is_sent_again_under_its_id(is_async: bool) -> None:
-    async def tell(url: str) -> None:
-        async with AsyncClient(url, deadline_s=1) as client:
-            await client.event("r", "purchase", "i")
-
-    with Scripted(hang_up) as server, Client(server.url, deadline_s=1) as client:
-        with pytest.raises(NoAnswerError):
-            if is_async:
-                asyncio.run(tell(server.url))
-            else:
-                client.event("r", "purchase", "i")
-        sent = event_ids(server.requests)
-        assert len(sent) > 1
-        assert len(set(sent)) == 1
-        with pytest.raises(NoAnswerError):
-            client.event("r", "purchase", "i")
-        (another,) = set(event_ids(server.requests[len(sent) :]))
-        assert another != sent[0]
-
-
-def test_an_event_whose_answer_was_lost_is_in_the_log_once(start_service: Any, tmp_path: Path) -> None:
-    log = tmp_path / "events"
-    with start_service(event_log=log) as running:
-        n_lost = iter(range(2))
-
-        def forward(connection: socket.socket) -> None:
-            """Pass the request on, but lose the first answers."""
-            body = proxy.requests[-1].partition("\r\n\r\n")[2]
-            answer = running.client.post(
-                "/v1/events", content=body, headers={"Content-Type": "application/json"}
-            )
-            if next(n_lost, None) is None:
-                connection.sendall(page(answer.text, "202 Accepted"))
-
-        moment = datetime.now(UTC) - timedelta(days=1)
-        with Scripted(forward) as proxy, Client(proxy.url) as client:
-            client.event("r", "click", "i", event_time=moment)
-        assert len(proxy.requests) == 3
-        assert running.metric("radsearch_events_total", type="click") == 1
-    (event,) = [json.loads(line) for file in log.iterdir() for line in file.read_text().splitlines()]
-    assert event["event_id"] == event_ids(proxy.requests)[0]
-    assert event["event_time"] == moment.isoformat(timespec="milliseconds")
-    assert event["time"] > event["event_time"]
-
-
-def test_what_was_never_sent_is_sent_again() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}", deadline_s=0.5) as client, pytest.raises(NoAnswerError):
-        client.event("r", "click", "i")
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_a_server_that_does_not_answer_is_given_up(is_async: bool) -> None:
-    is_over = threading.Event()
-
-    async def ask(url: str) -> None:
-        async with AsyncClient(url, deadline_s=0.3) as client:
-            await client.search("red")
-
-    def sit(_: socket.socket) -> None:
-        is_over.wait(GENEROUS_S)
-
-    started = time.monotonic()
-    with Scripted(sit) as server:
-        with pytest.raises(NoAnswerError):
-            if is_async:
-                asyncio.run(ask(server.url))
-            else:
-                with Client(server.url, deadline_s=0.3) as client:
-                    client.search("red")
-        took_s = time.monotonic() - started
-        is_over.set()
-    assert took_s < GENEROUS_S / 2
-
-
-def test_what_is_away_is_asked_again_when_it_said() -> None:
-    """An event too: a refusal has written nothing."""
-    away = page("{}", "503 Service Unavailable").replace(b"\r\n", b"\r\nRetry-After: 1\r\n", 1)
-    script = iter([away, page('{"request_id": "r"}', "202 Accepted")])
-    times = []
-
-    def answer(connection: socket.socket) -> None:
-        times.append(time.monotonic())
-        connection.sendall(next(script))
-
-    with Scripted(answer) as server, Client(server.url) as client:
-        client.event("r", "click", "i")
-    assert times[1] - times[0] >= 1
-
-
-@contextmanager
-def answering(text: str, status: str = "200 OK") -> Iterator[tuple[Scripted, Client]]:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(page(text, status))
-
-    with Scripted(answer) as server, Client(server.url, deadline_s=1) as client:
-        yield server, client
 
 
 def test_what_is_no_service_is_told_apart() -> None:
