@@ -50,7 +50,8 @@ class EventLog:
 
     Args:
         files: that take the lines.
-        flush_s: how long events gather before they are written; 0 writes at once.
+        flush_s: how long exposures gather before they are written, unless somebody waits for one; 0 writes
+            at once.
         pseudonyms: how ids of people are written.
         metrics: told of faults, bytes and time.
     """
@@ -64,7 +65,8 @@ class EventLog:
         self._unwritten_bytes = 0
         self._recent: dict[str, asyncio.Future[bool]] = {}  # oldest first
         self._is_failing = False
-        self._closing = asyncio.Event()
+        self._is_closing = False
+        self._is_awaited = asyncio.Event()  # whether somebody waits for what has gathered
         self._writer: asyncio.Task[None] | None = None
 
     def record(self, event: Mapping[str, Any]) -> None:
@@ -98,7 +100,8 @@ class EventLog:
 
     async def close(self) -> None:
         """Write what is left."""
-        self._closing.set()
+        self._is_closing = True
+        self._is_awaited.set()
         while self._writer is not None:
             await self._writer
 
@@ -113,6 +116,8 @@ class EventLog:
         line = orjson.dumps(stamped, option=orjson.OPT_APPEND_NEWLINE)
         self._entries.append(_Entry(line, time.monotonic(), event_id, written))
         self._unwritten_bytes += len(line)
+        if written is not None:
+            self._is_awaited.set()
         if event_id is not None and written is not None:
             self._recent[event_id] = written
             if len(self._recent) > RECENT_EVENTS:
@@ -124,6 +129,8 @@ class EventLog:
         while self._entries:
             await self._gather()
             entries, self._entries = self._entries, []
+            if not self._is_closing:
+                self._is_awaited.clear()
             lines = b"".join(entry.line for entry in entries)
             try:
                 await asyncio.to_thread(self._files.append, lines)
@@ -140,11 +147,11 @@ class EventLog:
         self._writer = None
 
     async def _gather(self) -> None:
-        """Let more events come, unless the end is near."""
+        """Let more exposures come until somebody waits."""
         if self._flush_s:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._flush_s):
-                    await self._closing.wait()
+                    await self._is_awaited.wait()
 
     def _note(self, error: OSError | None) -> None:
         """Log when writing begins to fail and when it works again, not every event in between."""

@@ -198,9 +198,9 @@ class ServiceSettings(BaseSettings):
     event_log: Path = Path("events")
     """Directory of the event log: searches, clicks, carts, purchases."""
 
-    event_log_flush_ms: int = Field(0, ge=0, le=10_000)
-    """How long events gather before one write and fsync; ``POST /v1/events`` waits for it. 0: no longer than
-    the fsync before takes."""
+    event_log_flush_ms: int = Field(100, ge=0, le=10_000)
+    """How long searches gather before one write and fsync, unless a ``POST /v1/events`` asks for it before.
+    0: no longer than the fsync before takes."""
 
     event_log_file_bytes: int = Field(268_435_456, ge=1)
     """Size from which on a file of the event log is followed by a new one; each day has new ones anyhow."""

@@ -159,18 +159,29 @@ async def test_nothing_piles_up_behind_a_slow_disk(tmp_path: Path, monkeypatch: 
     assert await log.append({"n": 101}), "there is room again"
 
 
-async def test_events_gather_and_their_end_does_not_wait(tmp_path: Path) -> None:
+async def test_exposures_gather_and_their_end_does_not_wait(tmp_path: Path) -> None:
     metrics = Metrics()
     log = event_log(tmp_path, metrics, flush_s=600)
-    waiting = asyncio.gather(*(log.append({"n": n}) for n in range(3)))
-    for n in range(3, 6):
+    for n in range(6):
         log.record({"n": n})
         await asyncio.sleep(0)
     assert lines(tmp_path) == []
     await log.close()
-    assert await waiting == [True] * 3
-    assert {event["n"] for event in lines(tmp_path)} == set(range(6))
+    assert [event["n"] for event in lines(tmp_path)] == list(range(6))
     assert counted(metrics, "seconds_count") == 1, "one write for all"
+
+
+async def test_an_event_whose_sender_waits_ends_the_gathering(tmp_path: Path) -> None:
+    log = event_log(tmp_path, flush_s=600)
+    for n in range(0, 6, 2):
+        log.record({"n": n})
+        assert await log.append({"n": n + 1})
+        assert [event["n"] for event in lines(tmp_path)] == list(range(n + 2))
+    log.record({"n": 6})
+    await asyncio.sleep(0)
+    assert len(lines(tmp_path)) == 6, "and the next ones gather again"
+    await log.close()
+    assert len(lines(tmp_path)) == 7
 
 
 async def test_a_repeat_is_written_once_and_waits_for_the_first(tmp_path: Path) -> None:
