@@ -1,7 +1,7 @@
 """``radsearch bench decode``."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decode import filters, scale, speed, trie_speed
+from benchmarks.decode import filters, gpu, scale, speed, trie_speed
 from benchmarks.decode.cell import Pace, torch_threads
 from benchmarks.decode.exactness import fuzz
 from benchmarks.decode.neighbours import watch_others
 from benchmarks.decode.setup import Shape
-from benchmarks.decode.speed import CONTENDERS, SPEEDUPS, THREADS, SpeedSettings
-from benchmarks.decode.trie_speed import DENSE_LEVELS, TrieSettings
+from benchmarks.decode.speed import SPEEDUPS, THREADS, SpeedSettings
+from benchmarks.decode.trie_speed import TrieSettings
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
@@ -67,15 +67,6 @@ FULL = DecodeSettings(
     filtered_batches=50,
     largest_n_sids=10_000_000,
 )
-ON_GPU = SpeedSettings(
-    Pace(rounds=5, turn_s=0.5),
-    (
-        Shape(n_sids=1_000_000),
-        Shape(d_model=512, n_layers=8, n_sids=1_000_000),
-        Shape(d_model=1024, n_layers=28, vocab_size=151_936, n_sids=1_000_000),
-    ),
-    (128,),
-)
 
 
 def measure(settings: DecodeSettings, seed: int, device: torch.device, report: Report) -> dict[str, Any]:
@@ -125,8 +116,9 @@ def decode(
     """Measure the search in the exported graph, and judge its answers by brute force.
 
     Beside it, in turns and with the same weights, SIDs and prompts: transformers' generate, the same search
-    in eager torch, and, for the trie step alone, STATIC. On a GPU: the graph as it is served there, and the
-    search in eager torch, over a million SIDs.
+    in eager torch, and, for the trie step alone, STATIC. On a GPU: the graph as it is served there, the same
+    search in torch and STATIC, both as they are and as CUDA graphs, and the time that reading the weights
+    takes, all over a million SIDs.
 
     Example: radsearch bench decode --quick --out benchmarks/results/decode.json
     """
@@ -135,35 +127,45 @@ def decode(
         torch_threads(THREADS),
         Console(stderr=True).status("") as status,
     ):
-        figures = (
-            speed.measure(ON_GPU, seed, world.device, status.update)
-            if world.device.type == "cuda"
-            else measure(QUICK if quick else FULL, seed, world.device, status.update)
-        )
+        if world.device.type == "cuda":
+            gpu.require_cuda()
+            on_gpu = replace(gpu.ON_GPU, shapes=gpu.ON_GPU.shapes[:1]) if quick else gpu.ON_GPU
+            figures = gpu.measure(on_gpu, seed, world.device, status.update)
+        else:
+            figures = measure(QUICK if quick else FULL, seed, world.device, status.update)
         result = record("decode", world.device, [seed], figures, ("onnxruntime", "transformers"))
     deliver(result, out, as_json, _print)
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    table = _table("decoder", "beams", "batch", *(f"{name}, ms" for name in CONTENDERS))
+    names = list(dict.fromkeys(name for row in result["decode"] for name in row["milliseconds"]))
+    floor = "times_floor" in result
+    table = _table("decoder", "beams", "batch", *(f"{name}, ms" for name in names), *(["floor, ms"] * floor))
     for row in result["decode"]:
-        table.add_row(row["shape"], str(row["beam_width"]), str(row["batch_size"]), *_times(row, CONTENDERS))
+        least = [f"{row['floor_ms']:,.2f}"] if floor else []
+        table.add_row(
+            row["shape"], str(row["beam_width"]), str(row["batch_size"]), *_times(row, names), *least
+        )
     console.print(table)
-    for figure in SPEEDUPS:
+    for figure in (*SPEEDUPS, *gpu.FIGURES):
         if figure in result:
             console.print(f"{figure}: {result[figure]:.2f}")
-    if "trie" in result:
+    _print_trie(result, console)
+    if "scale" in result:
         _print_parts(result, console)
 
 
-def _print_parts(result: dict[str, Any], console: Console) -> None:
-    """What is measured beside whole searches, on a CPU."""
-    names = (speed.OURS, *DENSE_LEVELS)
+def _print_trie(result: dict[str, Any], console: Console) -> None:
+    names = list(result["trie"][0]["milliseconds"])
     table = _table("codes", "SIDs", "skew", "beams", "batch", *(f"{name}, ms" for name in names), "ratio")
     for row in result["trie"]:
         shape = (row["codebook"], row["n_sids"], row["skew"], row["beam_width"], row["batch_size"])
         table.add_row(*map(str, shape), *_times(row, names), f"{row['ratio']:.2f}")
     console.print(table)
+
+
+def _print_parts(result: dict[str, Any], console: Console) -> None:
+    """What is measured beside searches and trie steps, on a CPU."""
     for figure in ("trie_vs_static", "trie_vs_static_as_advised"):
         console.print(f"{figure}: {result[figure]:.2f}")
     console.print(f"exact: {result['exact_cases']:,} cases, {result['exact_failures']:,} failures")

@@ -115,7 +115,7 @@ def _attend(
     on_prompt = on_prompt.view(*groups.shape[:4], -1) * D**-0.5 + context.bias
     own_keys, own_values = (part.view(B, n, -1, n_kv, D).permute(0, 3, 1, 2, 4) for part in (keys, values))
     on_codes = (groups[..., None, :] * own_keys[:, :, None]).sum(dim=-1) * D**-0.5  # [B, n_kv, g, n, codes]
-    shares = torch.cat([on_prompt, on_codes], dim=-1).softmax(dim=-1)
+    shares = torch.cat([on_prompt, on_codes], dim=-1).softmax(dim=-1).to(values.dtype)
     T = on_prompt.shape[-1]
     of_prompt, of_codes = shares[..., :T], shares[..., T:]
     out = (of_prompt.flatten(2, 3) @ prompt_values).view(groups.shape)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.decode.brute_force import Steps, brute_force
 from benchmarks.decode.catalogues import Catalogue
 from benchmarks.decode.judgement import Asked, Judgement
+from benchmarks.decode.trie_step import all_steps
 from model_export.graph_builder import GraphBuilder, Output
-from model_export.graph_search import TrieSearch
+from model_export.graph_captured import CapturedTrieSearch
+from model_export.graph_search import Choice, TrieSearch
 from model_export.session import GraphSession, Prompts
 
 N_STATES = 5
@@ -50,40 +52,43 @@ class TrieStepJudge:
         return Judgement("trie step", asked, answers, expected, np.ones(batch_size, dtype=bool), ~right)
 
 
-def table_graph(levels: int, beam_width: int) -> bytes:
+def table_graph(levels: int, beam_width: int, codebooks: tuple[int, ...] | None = None) -> bytes:
     """Write the graph; its inputs and outputs are those of ``model_export.graph.build_graph``.
 
     ``tokens`` carries the scores of each query, int64 [B, L · N_STATES · V]; mask and embedding are not read.
+
+    Args:
+        levels: L.
+        beam_width: K.
+        codebooks: codes per level, if it is to be the search that CUDA graphs can capture.
     """
     g = GraphBuilder()
     tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
     g.input("mask", ir.DataType.BOOL, ["B", "T"])
     g.input("query_embedding", ir.DataType.FLOAT, ["B", 1])
-    search = TrieSearch.with_inputs(g, levels, beam_width)
+    search = (
+        CapturedTrieSearch.of_codebooks(g, codebooks, beam_width)
+        if codebooks
+        else TrieSearch.with_inputs(g, levels, beam_width)
+    )
     scores = g.Mul(g.Cast(tokens, to=ir.DataType.FLOAT), g.float32(UNIT))
     scores = g.reshape(scores, 0, levels, N_STATES, -1)
     rows = g.Range(g.int64(0), g.Squeeze(g.size(tokens, 0)), g.int64(1))
     first_rows = g.unsqueeze(g.Mul(rows, g.int64(N_STATES)), 1)
-    states = g.Mul(g.unsqueeze(rows, 1), g.int64(0))
-    beams = search.root()
-    for level in range(levels):
+    states = [g.Mul(g.unsqueeze(rows, 1), g.int64(0))]  # of the beams, by level
+
+    def log_probs(level: int, choice: Choice | None) -> ir.Value:
+        if choice is not None:
+            before = g.Gather(g.reshape(states[-1], -1), choice.parents, axis=0)
+            codes = g.Cast(choice.codes, to=ir.DataType.INT64)
+            states.append(g.Mod(g.Add(g.Mul(before, g.int64(STRIDE)), codes), g.int64(N_STATES)))
         of_level = g.Gather(scores, g.int64(level), axis=1)
         by_state = g.Reshape(of_level, g.Concat(g.int64([-1]), g.size(of_level, 2), axis=0))
-        log_probs = g.Gather(by_state, g.Add(first_rows, states), axis=0)
-        choice = search.best(
-            search.children(beams, log_probs, level), beams, level, in_trie_order=level < levels - 1
-        )
-        beams = choice.beams
-        before = g.Gather(g.reshape(states, -1), choice.parents, axis=0)
-        codes = g.Cast(choice.codes, to=ir.DataType.INT64)
-        states = g.Mod(g.Add(g.Mul(before, g.int64(STRIDE)), codes), g.int64(N_STATES))
-    sids, log_probs, leaves = search.answer(beams)
-    outputs = {
-        "sids": Output(sids, ir.DataType.INT32, ["B", beam_width, levels]),
-        "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", beam_width]),
-        "leaves": Output(leaves, ir.DataType.INT32, ["B", beam_width]),
-        "query_vector": Output(g.Identity(log_probs), ir.DataType.FLOAT, ["B", beam_width]),
-    }
+        return g.Gather(by_state, g.Add(first_rows, states[-1]), axis=0)
+
+    outputs = all_steps(search, levels, log_probs)
+    nothing = g.Identity(outputs["log_probs"].value)
+    outputs["query_vector"] = Output(nothing, ir.DataType.FLOAT, ["B", beam_width])
     serialised: bytes = ir.to_proto(g.model("table", outputs)).SerializeToString()
     return serialised
 

@@ -27,7 +27,8 @@ class Shape:
     """Sizes of a decoder and its catalogue.
 
     Attributes:
-        d_model, n_layers: of the decoder; heads have 64 dimensions, two of them share keys and values.
+        d_model, n_layers: of the decoder; it has a head for each 64 of d_model, two share keys and values.
+        head_dim: of a head.
         vocab_size: tokens.
         codebooks: codes per level.
         n_sids: that exist, drawn uniformly.
@@ -36,6 +37,7 @@ class Shape:
 
     d_model: int = 256
     n_layers: int = 4
+    head_dim: int = 64
     vocab_size: int = 4096
     codebooks: tuple[int, ...] = (1024, 1024, 1024)
     n_sids: int = 50_000
@@ -57,7 +59,7 @@ class Shape:
             n_layers=self.n_layers,
             n_heads=n_heads,
             n_kv_heads=n_heads // 2,
-            head_dim=min(64, self.d_model // 2),
+            head_dim=min(self.head_dim, self.d_model // 2),
             d_ff=3 * self.d_model,
             max_prompt=self.prompt_tokens,
         )

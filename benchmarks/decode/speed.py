@@ -1,6 +1,5 @@
 """Whole searches, prompt to SIDs: the graph, its search in eager torch, and transformers' ``generate``."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.decode.captured import captured_search
 from benchmarks.decode.cell import Pace, milliseconds
 from benchmarks.decode.eager import eager_search
 from benchmarks.decode.generate import Generate
@@ -82,29 +80,6 @@ def eager(setup: Setup, beam_width: int) -> Search:
     return search
 
 
-def captured(setup: Setup, beam_width: int, device: str = "cuda") -> Search:
-    """The exported graph in float16 as a GPU serves it; its scores are near the decoder's, not the same."""
-    run = captured_search(setup, beam_width, device)
-
-    def search(prompts: Prompts) -> Found:
-        return Found(run(prompts)[0], None)
-
-    return search
-
-
-def eager_on_gpu(setup: Setup, beam_width: int, device: str = "cuda") -> Search:
-    """The same search in eager torch, prompts brought to the GPU and answers back."""
-    decoder = copy.deepcopy(setup.decoder).to(device)
-    tree = TrieTree.from_trie(setup.trie, device)
-
-    def search(prompts: Prompts) -> Found:
-        moved = Prompts(prompts.tokens.to(device), prompts.mask.to(device), prompts.embeddings.to(device))
-        beams = eager_search(decoder, moved, tree, beam_width)
-        return Found(beams.sids.cpu().numpy(), beams.log_probs.cpu().numpy())
-
-    return search
-
-
 def generate(setup: Setup, beam_width: int) -> Search:
     """Transformers' beam search."""
     model = Generate(setup.decoder, setup.table, beam_width)
@@ -133,10 +108,6 @@ CONTENDERS: dict[str, Contender] = {
     INT8: Contender(int8, (1, 8, 32)),
     EAGER: Contender(eager, (1, 8, 32)),
     GENERATE: Contender(generate, (8,)),
-}
-GPU_CONTENDERS: dict[str, Contender] = {
-    OURS: Contender(captured, (1, 8, 32)),
-    EAGER: Contender(eager_on_gpu, (1, 8, 32)),
 }
 
 # Which figure compares whom: name → the slower, the faster, batch size, beam width.
@@ -180,21 +151,20 @@ def measure(settings: SpeedSettings, seed: int, device: torch.device, report: Re
         DecodeError: if a contender finds a SID that does not exist, or scores differ.
     """
     rows: list[dict[str, Any]] = []
-    contenders = GPU_CONTENDERS if device.type == "cuda" else CONTENDERS
     for shape in settings.shapes:
         report(f"Making decoder {shape.name}")
         setup = Setup.make(shape, seed)
         for beam_width in settings.beam_widths:
-            searches = {name: contender.make(setup, beam_width) for name, contender in contenders.items()}
-            for batch_size in sorted({size for one in contenders.values() for size in one.batch_sizes}):
+            searches = {name: contender.make(setup, beam_width) for name, contender in CONTENDERS.items()}
+            for batch_size in sorted({size for one in CONTENDERS.values() for size in one.batch_sizes}):
                 here = {
-                    name: run for name, run in searches.items() if batch_size in contenders[name].batch_sizes
+                    name: run for name, run in searches.items() if batch_size in CONTENDERS[name].batch_sizes
                 }
-                rows.append(_time_batch(setup, beam_width, batch_size, here, settings.pace, device, report))
+                rows.append(time_batch(setup, beam_width, batch_size, here, settings.pace, device, report))
     return {**_speedups(rows, settings.shapes[0]), "decode": rows}
 
 
-def _time_batch(
+def time_batch(
     setup: Setup,
     beam_width: int,
     batch_size: int,
@@ -203,6 +173,23 @@ def _time_batch(
     device: torch.device,
     report: Report,
 ) -> dict[str, Any]:
+    """Time searches in turns, after their answers to the same prompts have been compared.
+
+    Args:
+        setup: what is searched.
+        beam_width: K.
+        batch_size: B.
+        searches: by name.
+        pace: how long to measure.
+        device: where they run.
+        report: told what goes on.
+
+    Returns:
+        One row of "decode".
+
+    Raises:
+        DecodeError: see :func:`compare`.
+    """
     prompts = setup.prompts(batch_size)
     compare({name: run(prompts) for name, run in searches.items()}, setup.table)
     cell = f"decoder {setup.shape.name}, batch {batch_size}, beam width {beam_width}"

@@ -6,7 +6,7 @@ widest row of the level. Scores are log-softmax over the codebook, masked, and t
 candidates stay.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -55,13 +55,20 @@ class StaticIndex:
     widths: tuple[int, ...]
 
     @classmethod
-    def from_trie(cls, trie: Trie, codebooks: tuple[int, ...], dense_levels: int) -> "StaticIndex":
+    def from_trie(
+        cls,
+        trie: Trie,
+        codebooks: tuple[int, ...],
+        dense_levels: int,
+        device: torch.device | str = "cpu",
+    ) -> "StaticIndex":
         """Flatten a trie that has one SID at least.
 
         Args:
             trie: its nodes are the states.
             codebooks: codes per level.
             dense_levels: 1 or 2.
+            device: where it searches.
         """
         indptr, codes = torch.from_numpy(trie.indptr).long(), torch.from_numpy(trie.codes).long()
         children = torch.arange(1, len(codes) + 1)  # of edges
@@ -77,7 +84,9 @@ class StaticIndex:
             dense_states = torch.zeros(codebooks[:2], dtype=torch.int64)
             dense_states[first.repeat_interleave(degrees), codes[begin:end]] = children[begin:end]
             dense_mask = dense_states > 0
-        return cls(start_states > 0, start_states, dense_mask, dense_states, indptr, packed, trie.widths)
+        index = cls(start_states > 0, start_states, dense_mask, dense_states, indptr, packed, trie.widths)
+        tensors = {name: value.to(device) for name, value in vars(index).items() if isinstance(value, Tensor)}
+        return replace(index, **tensors)
 
     @torch.inference_mode()
     def search(self, logits: list[Tensor], beam_width: int) -> Found:
@@ -114,7 +123,7 @@ class StaticIndex:
         """Read a slice of each beam's row."""
         begin = self.indptr[found.states]
         degree = self.indptr[found.states + 1] - begin
-        slots = torch.arange(self.widths[level])
+        slots = torch.arange(self.widths[level], device=begin.device)
         rows = self.packed[(begin[..., None] + slots).clamp_(max=len(self.packed) - 1)]
         # Past a row's end stand codes of other rows, at a level's end those of the next codebook.
         codes = rows[..., 0].long().clamp_(max=step.shape[-1] - 1)

@@ -117,7 +117,7 @@ def compare(ours: tuple[NDArray[np.int32], NDArray[np.float32]], static: Found) 
     Raises:
         DecodeError: if log-probabilities differ.
     """
-    expected = np.maximum(static.log_probs.numpy(), MISSING)
+    expected = np.maximum(static.log_probs.cpu().numpy(), MISSING)
     difference = float(np.abs(np.maximum(ours[1], MISSING) - expected).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise DecodeError(f"log-probabilities of the trie step and of STATIC differ by {difference:.1e}")

@@ -1,12 +1,15 @@
 """The graph's trie step alone: what ``build_graph`` adds to a decoder, with given logits in its place."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_export.graph_builder import GraphBuilder, Output
-from model_export.graph_search import TrieSearch
+from model_export.graph_captured import CapturedTrieSearch
+from model_export.graph_search import Choice, TrieSearch
 from sid import Trie
 
 Logits = list[NDArray[np.float32]]
@@ -54,23 +57,51 @@ def trie_inputs(trie: Trie) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def trie_graph(levels: int, beam_width: int) -> bytes:
-    """Write the search as an ONNX model; each level's logits are an input."""
+def trie_graph(levels: int, beam_width: int, codebooks: tuple[int, ...] | None = None) -> bytes:
+    """Write the search as an ONNX model; each level's logits are an input.
+
+    Args:
+        levels: L.
+        beam_width: K.
+        codebooks: codes per level, if CUDA graphs are to capture it.
+    """
     g = GraphBuilder()
     n_beams = [1, *[beam_width] * (levels - 1)]
     logits = [
         g.input(f"logits_{level}", ir.DataType.FLOAT, ["B", n, f"V_{level}"])
         for level, n in enumerate(n_beams)
     ]
-    search = TrieSearch.with_inputs(g, levels, beam_width)
-    beams = search.root()
-    for level, of_level in enumerate(logits):
-        children = search.children(beams, g.LogSoftmax(of_level, axis=-1), level)
-        beams = search.best(children, beams, level, in_trie_order=level < levels - 1).beams
-    sids, log_probs, _ = search.answer(beams)
-    outputs = {
-        "sids": Output(sids, ir.DataType.INT32, ["B", beam_width, levels]),
-        "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", beam_width]),
-    }
+    search = (
+        CapturedTrieSearch.of_codebooks(g, codebooks, beam_width)
+        if codebooks
+        else TrieSearch.with_inputs(g, levels, beam_width)
+    )
+    outputs = all_steps(search, levels, lambda level, _: g.LogSoftmax(logits[level], axis=-1))
     serialised: bytes = ir.to_proto(g.model("trie-step", outputs)).SerializeToString()
     return serialised
+
+
+def all_steps(
+    search: TrieSearch, levels: int, log_probs: Callable[[int, Choice | None], ir.Value]
+) -> dict[str, Output]:
+    """Add a search without a decoder to a graph.
+
+    Args:
+        search: has the trie.
+        levels: L.
+        log_probs: of a level's codes, float32 [B, n, V], after what was chosen on the level before.
+
+    Returns:
+        Its outputs but for the query vectors, see ``model_export.graph.build_graph``.
+    """
+    beams, choice = search.root(), None
+    for level in range(levels):
+        children = search.children(beams, log_probs(level, choice), level)
+        choice = search.best(children, beams, level, in_trie_order=level < levels - 1)
+        beams = choice.beams
+    sids, found, leaves = search.answer(beams)
+    return {
+        "sids": Output(sids, ir.DataType.INT32, ["B", search.beam_width, levels]),
+        "log_probs": Output(found, ir.DataType.FLOAT, ["B", search.beam_width]),
+        "leaves": Output(leaves, ir.DataType.INT32, ["B", search.beam_width]),
+    }

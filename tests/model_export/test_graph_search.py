@@ -4,52 +4,22 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model_export.graph_builder import GraphBuilder, Output
-from model_export.graph_captured import CapturedTrieSearch
-from model_export.graph_search import DEAD, TrieSearch
+from benchmarks.decode.judge_trie_step import N_STATES, UNIT, table_graph, table_prompts
+from model_export.graph_search import DEAD
 from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
 
 LEVELS = 3
 
 
-def table_graph(beam_width: int, codebook: int | None = None) -> bytes:
-    """A search whose codes have fixed scores: prompts are not read, each code's own number is its score.
-
-    ``tokens`` carries the scores of one query: level by level, V codes each. Where V is given as
-    ``codebook`` the search is the one that CUDA graphs can capture.
-    """
-    g = GraphBuilder()
-    tokens = g.input("tokens", ir.DataType.INT64, ["B", "T"])
-    g.input("mask", ir.DataType.BOOL, ["B", "T"])
-    g.input("query_embedding", ir.DataType.FLOAT, ["B", 1])
-    search = (
-        CapturedTrieSearch.of_codebooks(g, (codebook,) * LEVELS, beam_width)
-        if codebook
-        else TrieSearch.with_inputs(g, LEVELS, beam_width)
-    )
-    scores = g.reshape(g.Cast(tokens, to=ir.DataType.FLOAT), 0, LEVELS, 1, -1)
-    beams = search.root()
-    for level in range(LEVELS):
-        of_level = g.Squeeze(g.Gather(scores, g.int64([level]), axis=1), g.int64([1]))
-        per_beam = g.Expand(of_level, g.int64([1, 1 if level == 0 else beam_width, 1]))
-        children = search.children(beams, per_beam, level)
-        beams = search.best(children, beams, level, in_trie_order=level < LEVELS - 1).beams
-    sids, log_probs, leaves = search.answer(beams)
-    outputs = {
-        "sids": Output(sids, ir.DataType.INT32, ["B", beam_width, LEVELS]),
-        "log_probs": Output(log_probs, ir.DataType.FLOAT, ["B", beam_width]),
-        "leaves": Output(leaves, ir.DataType.INT32, ["B", beam_width]),
-        "query_vector": Output(g.Identity(log_probs), ir.DataType.FLOAT, ["B", beam_width]),
-    }
-    serialised: bytes = ir.to_proto(g.model("table", outputs)).SerializeToString()
-    return serialised
+def prompts_of(scores: NDArray[np.int64]) -> Prompts:
+    """Scores of codes whatever stands before them, int64 [B, LEVELS, V]."""
+    return table_prompts(scores[:, :, None].repeat(N_STATES, axis=2))
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +28,10 @@ def search() -> Callable[[NDArray[np.int64], Trie, int], Answers]:
 
     @cache
     def session(beam_width: int) -> GraphSession:
-        return GraphSession(table_graph(beam_width), beam_width, threads=1)
+        return GraphSession(table_graph(LEVELS, beam_width), beam_width, threads=1)
 
     def run(scores: NDArray[np.int64], trie: Trie, beam_width: int) -> Answers:
-        tokens = scores.reshape(len(scores), -1)
-        prompts = Prompts(tokens, np.ones(tokens.shape, bool), np.zeros((len(tokens), 1), np.float32))
-        return session(beam_width).search(prompts, trie)
+        return session(beam_width).search(prompts_of(scores), trie)
 
     return run
 
@@ -106,7 +74,7 @@ def test_of_equal_prefixes_the_first_are_kept(
         totals = scores[row][np.arange(LEVELS), table.codes[expected]].sum(axis=1)
         padding = beam_width - len(expected)
         np.testing.assert_array_equal(answers.leaves[row], [*expected, *[-1] * padding])
-        np.testing.assert_array_equal(answers.log_probs[row], np.float32([*totals, *[DEAD] * padding]))
+        np.testing.assert_array_equal(answers.log_probs[row], np.float32([*UNIT * totals, *[DEAD] * padding]))
 
 
 @settings(max_examples=100, deadline=None)
@@ -140,7 +108,7 @@ def test_equal_sums_of_different_beams_come_by_leaf(
     table = SidTable.from_item_codes(np.asarray([[0, 0, 0], [1, 1, 0]]), (2, 2, 2))
     scores = np.asarray([[[-3, -1], [-1, -3], [0, 0]]])
     answers = search(scores, Trie.from_table(table), 2)
-    np.testing.assert_array_equal(answers.log_probs, [[-4, -4]])
+    np.testing.assert_array_equal(answers.log_probs, [[-4 * UNIT, -4 * UNIT]])
     np.testing.assert_array_equal(answers.leaves, [[0, 1]])
     np.testing.assert_array_equal(answers.sids[0], table.codes)
 
@@ -163,9 +131,7 @@ def test_fixed_sizes_give_the_same_answers(
     codes = rng.zipf(skew, (n_items, LEVELS)).clip(max=12) - 1
     trie = Trie.from_table(SidTable.from_item_codes(codes, (12,) * LEVELS))
     scores = rng.integers(-3, 1, (2, LEVELS, 12))
-    tokens = scores.reshape(2, -1)
-    prompts = Prompts(tokens, np.ones(tokens.shape, bool), np.zeros((2, 1), np.float32))
-    found = captured_session(beam_width).search(prompts, trie)
+    found = captured_session(beam_width).search(prompts_of(scores), trie)
     expected = search(scores, trie, beam_width)
     np.testing.assert_array_equal(found.leaves, expected.leaves)
     np.testing.assert_array_equal(found.log_probs, expected.log_probs)
@@ -173,4 +139,4 @@ def test_fixed_sizes_give_the_same_answers(
 
 @cache
 def captured_session(beam_width: int) -> GraphSession:
-    return GraphSession(table_graph(beam_width, 12), beam_width, threads=1)
+    return GraphSession(table_graph(LEVELS, beam_width, (12,) * LEVELS), beam_width, threads=1)
