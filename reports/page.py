@@ -17,9 +17,9 @@ def page(title: str, sections: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
         + "\n".join(sections)
-        + "</body></html>\n"
+        + "</main></body></html>\n"
     )
 
 
@@ -57,7 +57,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; cells are made by :func:`cell`, the first one of each row is plain text."""
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(f"<tr><td>{escape(first)}</td>{''.join(rest)}</tr>" for first, *rest in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return _scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
 def cell(value: str = "", below: str = "", kind: str = "") -> str:
@@ -72,7 +72,12 @@ def facts(values: Mapping[str, Any]) -> str:
     lines = "".join(
         f"<tr><td>{escape(name)}</td>{cell(_plain(value))}</tr>" for name, value in values.items()
     )
-    return f'<div class="scroll"><table class="facts">{lines}</table></div>'
+    return _scrolled(f'<table class="facts">{lines}</table>')
+
+
+def _scrolled(wide: str) -> str:
+    """What may be wider than the page: the keyboard reaches it, so that arrow keys scroll it."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="Table">{wide}</div>'
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401

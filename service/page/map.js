@@ -105,5 +105,5 @@ function nodeButton(node, most, isOpen, text = String(node.prefix.at(-1))) {
   return h("button", { type: "button", class: "node kept", "aria-expanded": String(isOpen), "--share": node.items / most, title: node.titles.join(" · "),
     onclick: () => go({ at: sidText(node.prefix) }) },
     h("span", { class: "line" }, h("b", { class: "sid" }, text), h("span", {}, plural(node.items, "item")), node.sids > 1 && h("span", { class: "quiet" }, plural(node.sids, "SID"))),
-    h("span", { class: "meaning" }, meaning(node)));
+    h("span", { class: "meaning" }, meaning(node)), node.items > 1 && h("span", { class: "meaning quiet" }, node.titles[0]));
 }

@@ -104,7 +104,8 @@ function nodeButton(view, node) {
   const button = h("button", { type: "button", class: `node ${node.kept ? "kept" : "pruned"}`, "data-key": node.key, "--share": Math.exp(node.own),
     title: told && `${plural(told.items, "item")}: ${told.titles.join(" · ")}` },
     h("span", { class: "line" }, h("b", { class: "sid" }, String(node.prefix.at(-1))), h("span", {}, percent(Math.exp(node.own))),
-      h("span", { class: "quiet" }, node.kept ? `log p ${fixed(node.log_prob)}` : `pruned, ${fixed(node.behind)} behind`)),
+      h("span", { class: "quiet" }, node.kept ? `log p ${fixed(node.log_prob)}` : `pruned, ${fixed(node.behind)} behind`),
+      node.alive < node.in_trie && h("span", { class: "bad", title: `Of ${plural(node.in_trie, "code")} that may follow` }, `filter cuts ${whole(node.in_trie - node.alive)}`)),
     h("span", { class: "meaning" }, told ? meaning(told) : "…"));
   return lights(view, button, node.key);
 }

@@ -9,6 +9,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
+from reports.axes import Axis
+from reports.intervals import Interval
+from reports.page import cell, facts, note, plots, section, table, verdict
+from reports.page import page as report_page
+from reports.plots import forest
 from service.keys import Scope, add_key
 
 QUERY = "red running shoes"
@@ -149,6 +154,17 @@ def test_a_failure_has_no_barrier(visit: Any) -> None:
     page.get_by_role("alert").wait_for()
     assert_accessible(page)
     visit.complaints.clear()
+
+
+def test_a_report_has_no_barrier(visit: Any) -> None:
+    wide = table(["name", *map(str, range(40))], [["one", *(cell(f"{n}.5", "± 1") for n in range(40))]])
+    rows = {"one": Interval(0.2, 0.1, 0.3), "two": Interval(-0.2, -0.3, -0.1)}
+    plot = forest("Differences", rows, Axis("points, %", factor=100))
+    parts = section("Figures", note("Said."), wide, plots([plot]), facts({"seed": 1}))
+    visit.page.set_viewport_size(PHONE)
+    visit.page.set_content(report_page("A report", [verdict(["Better."], "better"), parts]))
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert_accessible(visit.page)
 
 
 def assert_accessible(page: Page) -> None:

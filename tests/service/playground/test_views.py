@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,17 @@ def test_the_beam_explains_an_item(visit: Any, site: Any) -> None:
     expect(lies_under).to_contain_text(" · ".join(told[1]["words"]))
     expect(lies_under).to_contain_text(" · ".join(told[1]["titles"]))
     visit.picture("why")
+
+
+def test_the_beam_says_where_a_filter_cuts(visit: Any, site: Any) -> None:
+    filters = {"price": {"lte": 30}}
+    page = visit.open(f"/?q={QUERY}&k=6&why=true&filters={json.dumps(filters)}")
+    kept = site.search(QUERY, k=6, explain=True, filters=filters)["explanation"]["kept"]
+    cut = {"-".join(map(str, one["prefix"])): one["in_trie"] - one["alive"] for one in kept[0] + kept[1]}
+    assert min(cut.values()) == 0 < max(cut.values())
+    expect(page.locator(".meaning").first).not_to_have_text("…")
+    for key, n in cut.items():
+        expect(page.locator(f'[data-key="{key}"] .bad')).to_have_text([f"filter cuts {n}"] if n else [])
 
 
 def lit(page: Page) -> list[str]:
