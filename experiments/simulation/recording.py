@@ -1,9 +1,9 @@
 """What the real service answers to every query, once for each variant.
 
 An answer depends on the query and the variant alone: the shopper decides which variant it is, and nothing
-else; a bundle does not change, a beam search draws nothing, and an answer that the service degraded is
-refused here. So what it answered once is what it would answer any shopper at any time, and experiments may be
-drawn from recorded answers by the thousand. What they cannot say anything of is latency.
+else; a bundle does not change, a beam search draws nothing, and where the service narrowed a beam because it
+was busy the recording is refused. So what it answered once is what it would answer any shopper at any time,
+and experiments may be drawn from recorded answers by the thousand. Only of latency they say nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ from experiments.simulation.asking import ask
 from experiments.simulation.known_shop import NO_ITEM, PAGE, KnownShop
 from experiments.simulation.served import served
 from radsearch.client import AsyncClient
+
+NARROWED = "beam"  # of what an answer may be degraded by, the one that changes its items
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def record(shop: KnownShop, bundles: Sequence[str], variants: Mapping[str, Any])
         variants: by name, values of the feature ``variant``, see ``docs/experiments.md``.
 
     Raises:
-        ExperimentError: if the service does not start, fails, or degrades an answer.
+        ExperimentError: if the service does not start, fails, or narrows a beam.
     """
     # Each variant has one user, whose name is the variant's.
     rules = [{"condition": {"user_id": name}, "force": value} for name, value in variants.items()]
@@ -54,8 +56,8 @@ def record(shop: KnownShop, bundles: Sequence[str], variants: Mapping[str, Any])
     async def search(client: AsyncClient, number: int) -> None:
         name, query = names[number // n_queries], number % n_queries
         answer = await client.search(shop.queries[query], k=PAGE, user_id=name)
-        if answer.degraded:
-            raise ExperimentError(f"an answer was degraded ({', '.join(answer.degraded)}); record them again")
+        if NARROWED in answer.degraded:
+            raise ExperimentError("the service was too busy and narrowed a beam; try again when it is not")
         pages[name][query] = shop.page([item.item_id for item in answer.items])
 
     with (

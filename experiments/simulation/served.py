@@ -14,7 +14,11 @@ from experiments.errors import ExperimentError
 OF_A_SERVICE = ("RADSEARCH_", "REDIS_URL", "PORT")
 """Begins of the environment's names that mean another service, and shall not change this one."""
 
-PATIENT = {"RADSEARCH_MAX_QUEUE_MS": "600000", "RADSEARCH_TIMEOUT_MS": "30000"}
+PATIENT = {
+    "RADSEARCH_MAX_QUEUE_MS": "600000",
+    "RADSEARCH_TIMEOUT_MS": "30000",
+    "RADSEARCH_REDIS_TIMEOUT_MS": "30000",
+}
 """Shoppers who wait, so that a slow machine shows them nothing else than a fast one."""
 
 
