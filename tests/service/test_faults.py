@@ -71,6 +71,32 @@ def test_a_full_queue_answers_429_at_once(start_service: Any) -> None:
         assert first.result().status_code == second.result().status_code == 200
 
 
+def test_before_a_search_is_refused_its_beam_is_narrower(start_service: Any) -> None:
+    longest_ms = 2_000
+    with start_service(max_queue_ms=longest_ms) as running, clients(running) as send:
+        with device_held(running):
+            first = send("first")
+            eventually(running_batches(running, 1))
+            time.sleep(0.6 * longest_ms / 1000)  # is what a query costs from now on
+        assert first.result().json()["degraded"] == []
+        with device_held(running):
+            running_now = send("red")
+            eventually(running_batches(running, 2))
+            before_half = send("blue")
+            eventually(waiting(running, 1))
+            past_half = send("green")
+            eventually(waiting(running, 2))
+            refused = send("yellow").result()
+        assert refused.status_code == 429
+        assert [each.result().json()["degraded"] for each in (running_now, before_half)] == [[], []]
+        answer = past_half.result().json()
+        assert answer["degraded"] == ["beam"]
+        assert running.metric("radsearch_shrunk_total") == 2, "the refused one was tried with fewer, too"
+        asked = running.search("green", beam_width=4)
+        assert asked["degraded"] == []
+        assert answer["items"] == asked["items"]
+
+
 def test_a_deadline_is_504(start_service: Any) -> None:
     with start_service() as running, clients(running) as send:
         with device_held(running):
