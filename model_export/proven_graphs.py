@@ -15,7 +15,7 @@ from model_export.graph import build_graph
 from model_export.graph_builder import OPSET
 from model_export.graph_files import GraphWriter
 from model_export.proof import Proof, prove, weights_of
-from model_export.rounded import RoundedProof, prove_rounded
+from model_export.rounded import InFloat32, RoundedProof, prove_rounded
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import Trie
@@ -74,6 +74,7 @@ class GraphMaker:
         self._trie = Trie.from_table(source.dataset.sids)
         self._prompts = self._real_prompts(PROOF_QUERIES)
         self._input_ranges: dict[str, float] = {}
+        self._exact: dict[int, InFloat32] = {}  # of the beam width at hand
 
     def make(self, beam_widths: Sequence[int], precisions: Sequence[Precision]) -> Iterator[ProvenGraph]:
         """Write and prove a graph per beam width, in float32 and in what else is asked for.
@@ -100,19 +101,25 @@ class GraphMaker:
 
     def _rounded(self, beam_width: int, precision: Precision) -> ProvenGraph:
         started = time.perf_counter()
-        fp32, source = self._session(_file(beam_width, Precision.FP32), beam_width), self._source
         if precision is Precision.INT8 and not self._input_ranges:
-            self._input_ranges = calibrate(
-                source.decoder, fp32, self._real_prompts(CALIBRATED_BY), self._trie
-            )
+            fp32, prompts = self._fp32_session(beam_width), self._real_prompts(CALIBRATED_BY)
+            self._input_ranges = calibrate(self._source.decoder, fp32, prompts, self._trie)
+            del fp32
         graph, n_nodes = self._write(beam_width, precision)
         built = time.perf_counter()
+        exact = self._in_float32(beam_width)
         rounding = self._session(graph.file, beam_width)
-        proof = prove_rounded(fp32, rounding, source, precision)
+        proof = prove_rounded(exact, rounding, self._source, precision)
         found = self._find(rounding, min(proof.n_queries, PROOF_QUERIES))
-        del fp32, rounding
+        del rounding
         self._prove_explanation(graph, found)
         return ProvenGraph(graph, n_nodes, proof, built - started, time.perf_counter() - built)
+
+    def _in_float32(self, beam_width: int) -> InFloat32:
+        """What rounding is held against, searched once per beam width."""
+        if beam_width not in self._exact:
+            self._exact = {beam_width: InFloat32.find(self._fp32_session(beam_width), self._source)}
+        return self._exact[beam_width]
 
     def _write(self, beam_width: int, precision: Precision) -> tuple[Graph, int]:
         """Write a graph and the one that explains; returns its entry and its number of nodes."""
@@ -140,6 +147,9 @@ class GraphMaker:
     def _real_prompts(self, n_queries: int) -> Prompts:
         queries = self._source.queries(n_queries)
         return Prompts.encode(self._source.dataset.tokenizer, queries.texts, queries.embeddings)
+
+    def _fp32_session(self, beam_width: int) -> GraphSession:
+        return self._session(_file(beam_width, Precision.FP32), beam_width)
 
     def _session(self, file: str, beam_width: int) -> GraphSession:
         return GraphSession(self._directory / file, beam_width)

@@ -43,45 +43,76 @@ class RoundedProof:
         return {**{f"lost {metric}": value for metric, value in figures.pop("lost").items()}, **figures}
 
 
-def prove_rounded(fp32: GraphSession, rounding: GraphSession, source: Source, precision: str) -> RoundedProof:
+@dataclass(frozen=True)
+class InFloat32:
+    """What the graph in float32 finds for validation queries; graphs that round are held against it.
+
+    Attributes:
+        grades: query → {item row: grade}.
+        features: of the items.
+        beams: what was found, in the order of the queries.
+        values: metrics of the items behind it.
+    """
+
+    grades: Relevance
+    features: ItemFeatures
+    beams: Beams
+    values: PerQuery
+
+    @classmethod
+    def find(cls, session: GraphSession, source: Source) -> "InFloat32":
+        """Search once for all graphs that round.
+
+        Args:
+            session: the graph in float32.
+            source: the decoder, its catalogue and queries.
+
+        Raises:
+            ExportError: if there are no queries to judge by, or nothing relevant is found for them.
+        """
+        remedy = "or export without --precision int8 and fp16"
+        try:
+            grades = judged_queries(source.dataset, "valid", _n_queries(source, session.beam_width)).grades
+        except EvaluationError as error:
+            raise ExportError(f"graphs that round cannot be judged: {error}; {remedy}") from error
+        beams = search_texts(session, source.dataset, list(grades))
+        features = item_features(source.decoder, source.dataset)
+        values = _values(source, features, grades, beams)
+        if not any(of_metric.any() for of_metric in values.values()):
+            raise ExportError(
+                f"graphs that round cannot be judged: nothing relevant is found for {len(grades):,} valid "
+                f"queries; train further, {remedy}"
+            )
+        return cls(grades, features, beams, values)
+
+
+def prove_rounded(exact: InFloat32, rounding: GraphSession, source: Source, precision: str) -> RoundedProof:
     """Hold a graph that rounds against the one in float32, on validation queries.
 
     Args:
-        fp32: the graph in float32.
+        exact: what that one found.
         rounding: the other one.
         source: the decoder, its catalogue and queries.
         precision: name of the other one, for errors.
 
     Raises:
-        ExportError: if no query can judge, or a metric loses more than ``MOST_LOST``.
+        ExportError: if a metric loses more than ``MOST_LOST``.
     """
-    remedy = f"export without --precision {precision}"
-    try:
-        grades = judged_queries(source.dataset, "valid", _n_queries(source, fp32.beam_width)).grades
-    except EvaluationError as error:
-        raise ExportError(f"{precision} cannot be judged: {error}; or {remedy}") from error
-    queries = list(grades)
-    exact, rounded = (search_texts(session, source.dataset, queries) for session in (fp32, rounding))
-    features = item_features(source.decoder, source.dataset)
-    expected, found = (_values(source, features, grades, beams) for beams in (exact, rounded))
+    rounded = search_texts(rounding, source.dataset, list(exact.grades))
+    found = _values(source, exact.features, exact.grades, rounded)
     lost = {
         metric: 1.0 - float(found[metric].mean() / values.mean())
-        for metric, values in expected.items()
+        for metric, values in exact.values.items()
         if values.any()
     }
-    if not lost:
-        raise ExportError(
-            f"{precision} cannot be judged: nothing relevant is found for {len(queries):,} valid queries; "
-            f"{remedy}"
-        )
     worst = max(lost, key=lambda metric: lost[metric])
     if lost[worst] > MOST_LOST:
         raise ExportError(
-            f"{precision} loses {lost[worst]:.1%} of {worst} on {len(queries):,} valid queries, "
-            f"{MOST_LOST:.1%} is allowed; {remedy}"
+            f"{precision} loses {lost[worst]:.1%} of {worst} on {len(exact.grades):,} valid queries, "
+            f"{MOST_LOST:.1%} is allowed; export without --precision {precision}"
         )
-    common, differences = _compare(exact, rounded)
-    return RoundedProof(common, differences, lost, len(queries))
+    common, differences = _compare(exact.beams, rounded)
+    return RoundedProof(common, differences, lost, len(exact.grades))
 
 
 def _n_queries(source: Source, beam_width: int) -> int:

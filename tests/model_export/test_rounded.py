@@ -1,10 +1,13 @@
 """Graphs that round: exact integers, independent of neighbours, and refused where rounding costs quality."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import model_export.rounded
@@ -16,11 +19,14 @@ from model_export.graph_blocks import Blocks
 from model_export.graph_builder import GraphBuilder, Output
 from model_export.proof import weights_of
 from model_export.proven_graphs import Precision, ProvenGraph
+from model_export.real_queries import search_texts
 from model_export.session import GraphSession, Prompts
 from model_export.source import Source
 from sid import SidTable, Trie
 from sid.manifest import Manifest
+from training.dataset import Dataset
 from training.model import Decoder, DecoderConfig
+from training.search import Beams
 
 CODEBOOKS = (6, 4, 5)
 ALL = tuple(Precision)
@@ -80,6 +86,13 @@ def test_graphs_that_round_stand_beside_those_in_float32(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_export.rounded, "MOST_LOST", 1.0)  # an untrained decoder ranks by chance
+    searched: list[GraphSession] = []
+
+    def search_and_note(session: GraphSession, dataset: Dataset, texts: Sequence[str]) -> Beams:
+        searched.append(session)
+        return search_texts(session, dataset, texts)
+
+    monkeypatch.setattr(model_export.rounded, "search_texts", search_and_note)
     graphs: list[ProvenGraph] = []
     export_bundle(source, [36, 40], "shop", tmp_path / "bundle", graphs.append, ALL)
     manifest = Manifest.read(tmp_path / "bundle")
@@ -98,7 +111,16 @@ def test_graphs_that_round_stand_beside_those_in_float32(
     figures = manifest.metrics["proof"]["model_k40_int8.onnx"]
     assert 0.5 < figures["overlap"] <= 1
     assert figures["n_queries"] == 10
+    assert len(searched) == 2 * 3  # float32 once per beam width, not once per precision
     assert {"lost Item MRR", "lost NDCG@10"} <= figures.keys()
+
+
+def test_without_queries_that_judge_nothing_is_rounded(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    judgments = pq.read_table(data / "judgments.parquet")
+    pq.write_table(judgments.filter(pc.field("split") != "valid"), data / "judgments.parquet")
+    with pytest.raises(ExportError, match=r"graphs that round cannot be judged: .*; or export without --prec"):
+        export_bundle(Source.load(checkpoint, data), [36], "shop", tmp_path / "bundle", lambda _: None, ALL)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_int8_that_loses_too_much_is_refused(
