@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from model_export.graph_builder import GraphBuilder
-from model_export.graph_search import TrieSearch
+from model_export.graph_search import DEAD, TrieSearch
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,6 @@ class CapturedTrieSearch(TrieSearch):
 
     def _n_codes(self, code_log_probs: ir.Value, level: int) -> ir.Value:
         return self.g.int32([self.codebook_sizes[level]])
+
+    def _of_living(self, scores: ir.Value, alive: ir.Value) -> ir.Value:
+        return self.g.Where(alive, scores, self.g.float32(DEAD))

@@ -156,10 +156,14 @@ class TrieSearch:
         of_code = g.GatherElements(g.reshape(code_log_probs, 0, -1), g.reshape(scored, 0, -1), axis=1)
         scores = g.Add(of_beam(beams.log_probs), g.Reshape(of_code, in_chunks))
         alive = g.And(g.reshape(is_child, 0, -1), self._is_left(edges))
-        # What Where would do, in half its time on a CPU: 0 or DEAD is added, and no sum lies below DEAD.
+        return Children(edges, codes, self._of_living(g.reshape(scores, 0, -1), alive), beam)
+
+    def _of_living(self, scores: ir.Value, alive: ir.Value) -> ir.Value:
+        """Scores where alive, else ``DEAD``: what Where would do, in half its time on a CPU."""
+        g = self.g
+        # 0 or DEAD is added, and no sum lies below DEAD.
         penalty = g.Mul(g.Sub(g.float32(1.0), g.Cast(alive, to=ir.DataType.FLOAT)), g.float32(DEAD))
-        scores = g.Max(g.Add(g.reshape(scores, 0, -1), penalty), g.float32(DEAD))
-        return Children(edges, codes, scores, beam)
+        return g.Max(g.Add(scores, penalty), g.float32(DEAD))
 
     def _read(self, edges: ir.Value, n_codes: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Edges, held to those that exist, and their codes, held to a codebook.
