@@ -57,11 +57,13 @@ class Stack:
         services: of the compose file, variables filled in.
         directory: for configurations, data and logs.
         addresses: by service, one per replica.
+        variables: of the API, beyond those of the compose file.
     """
 
     services: Mapping[str, Any]
     directory: Path
     addresses: dict[str, list[Address]] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     running: list[Running] = field(default_factory=list)
 
     @classmethod
@@ -208,7 +210,7 @@ def _api(stack: Stack, name: str, address: Address) -> tuple[list[str], dict[str
     image = {"PORT": str(address.host_port), "RADSEARCH_HOST": "127.0.0.1"}
     events = stack.source(name, "/var/lib/radsearch/events")
     command = [str(ROOT / ".venv/bin/radsearch"), *stack.services[name]["command"]]
-    return command, stack.environment(name) | image | {"RADSEARCH_EVENT_LOG": str(events)}
+    return command, stack.environment(name) | image | {"RADSEARCH_EVENT_LOG": str(events)} | stack.variables
 
 
 def _front(stack: Stack, name: str, address: Address) -> tuple[list[str], dict[str, str]]:

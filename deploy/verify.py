@@ -37,6 +37,7 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="radsearch-stack-"))
     stack = Stack.read(SERVICES, directory, arguments.replicas)
     try:
+        admin = let_an_admin_in(stack)
         stack.start()
         with httpx.Client(base_url=stack.addresses["front"][0].url) as front:
             check_answers(front)
@@ -48,6 +49,7 @@ def main() -> None:
             if len(stack.replicas("api")) > 1:
                 check_a_killed_replica_is_not_noticed(stack, front)
                 check_a_rolling_restart_is_not_noticed(stack, front)
+            check_a_roll_out_is_not_noticed(stack, front, admin)
         check_processes(stack)
     except (StackError, httpx.HTTPError) as error:
         print(f"FAILED: {error}\nlogs: {directory}", file=sys.stderr)
@@ -238,6 +240,61 @@ def check_a_rolling_restart_is_not_noticed(stack: Stack, front: httpx.Client) ->
             stack.restart(replica)
         time.sleep(1)
     check(set(outcomes) == {"answered"}, f"rolling restart under load: {dict(outcomes)}")
+
+
+def let_an_admin_in(stack: Stack) -> dict[str, str]:
+    """Make a key for the admin calls that the compose file leaves shut; gives the header that carries it."""
+    keys = stack.directory / "keys.toml"
+    made = [
+        ROOT / ".venv/bin/radsearch",
+        "key",
+        "new",
+        "--scope",
+        "admin",
+        "--name",
+        "verify",
+        "--keys",
+        keys,
+    ]
+    key = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
+    stack.variables |= {
+        "RADSEARCH_KEYS": str(keys),
+        "RADSEARCH_BUNDLES_ROOT": str(stack.source("api", "/bundles")),
+    }
+    return {"Authorization": f"Bearer {key}"}
+
+
+def check_a_roll_out_is_not_noticed(stack: Stack, front: httpx.Client, admin: dict[str, str]) -> None:
+    """A new variant that takes the traffic, then a new epoch, told to one replica under load."""
+    replicas = [address.url for address in stack.addresses["api"]]
+
+    def versions() -> list[int]:
+        states = [httpx.get(f"{url}/v1/admin/state", headers=admin) for url in replicas]
+        return [state.raise_for_status().json()["version"] for state in states]
+
+    def epochs() -> set[str]:
+        asked = {"query": queries(front)[0], "user_id": "verify"}
+        answers = [httpx.post(f"{url}/v1/search", json=asked) for url in replicas]
+        return {answer.raise_for_status().json()["epoch"] for answer in answers}
+
+    first_bundle = stack.environment("api")["RADSEARCH_BUNDLES"].split(",")[0]
+    item = {"item_id": "verify-1", "title": "purple garden unicorn", "attributes": {}}
+    changes = {
+        "variants/verify": {"bundle": Path(first_bundle).name},
+        "traffic": {"shares": {"verify": 1}},
+        "items": {"items": [item]},
+    }
+    before = epochs()
+    with searching(front) as outcomes:
+        for path, change in changes.items():
+            answer = httpx.put(f"{replicas[0]}/v1/admin/{path}", json=change, headers=admin, timeout=60)
+            answer.raise_for_status()
+        told = settled(versions, lambda told: len(set(told)) == 1)
+        after = epochs()
+    check(
+        set(outcomes) == {"answered"} and len(set(told)) == len(after) == 1 and not after & before,
+        f"new variant and epoch under load: {dict(outcomes)}, versions {told}, epoch {before} → {after}",
+    )
 
 
 def check_processes(stack: Stack) -> None:
