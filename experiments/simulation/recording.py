@@ -1,9 +1,10 @@
 """What the real service answers to every query, once for each variant.
 
 An answer depends on the query and the variant alone: the shopper decides which variant it is, and nothing
-else; a bundle does not change, a beam search draws nothing, and where the service narrowed a beam because it
-was busy the recording is refused. So what it answered once is what it would answer any shopper at any time,
-and experiments may be drawn from recorded answers by the thousand. Only of latency they say nothing.
+else; a bundle does not change, a beam search draws nothing, each query is decoded by itself, and where the
+service was busy and narrowed a beam the recording is refused. So what it answered once is what it would
+answer any shopper at any time, and experiments may be drawn from recorded answers by the thousand. Only of
+latency they say nothing.
 """
 
 from collections.abc import Mapping, Sequence

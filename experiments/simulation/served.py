@@ -14,12 +14,15 @@ from experiments.errors import ExperimentError
 OF_A_SERVICE = ("RADSEARCH_", "REDIS_URL", "PORT")
 """Begins of the environment's names that mean another service, and shall not change this one."""
 
-PATIENT = {
+SETTINGS = {
+    # Shoppers wait, so that a slow machine shows them nothing else than a fast one.
     "RADSEARCH_MAX_QUEUE_MS": "600000",
     "RADSEARCH_TIMEOUT_MS": "30000",
     "RADSEARCH_REDIS_TIMEOUT_MS": "30000",
+    # Beside other queries of a batch sums are rounded otherwise, and items all but equal change places.
+    "RADSEARCH_MAX_BATCH": "1",
 }
-"""Shoppers who wait, so that a slow machine shows them nothing else than a fast one."""
+"""With these a query has one answer, whoever else searches and however busy the machine is."""
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def served(bundles: Sequence[str], features: dict[str, Any], directory: Path) ->
     for bundle in bundles:
         arguments += ["--bundle", bundle]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_SERVICE)}
-    environment |= PATIENT
+    environment |= SETTINGS
     with (
         log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(
