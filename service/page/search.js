@@ -17,7 +17,7 @@ const side = h("details", { class: "side" }, h("summary", {}, "Filters"));
 const chips = h("div");
 const said = h("p", { class: "unseen", role: "status" });
 const answered = h("div", { class: "answer" });
-export const element = h("div", { class: "search" }, side, h("section", { "aria-label": "Results" }, controls, chips, said, answered));
+export const element = h("div", { class: "search" }, side, h("section", { "aria-label": "Results" }, h("h2", { class: "unseen" }, "Results"), controls, chips, said, answered));
 side.open = matchMedia("(min-width: 60rem)").matches;
 
 let running = null; // AbortController of the search in flight

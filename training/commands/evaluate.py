@@ -45,7 +45,7 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint on held-out queries, each metric with its 95% interval.
 
-    The checkpoint's metrics.json is of a split; --judgments leave it as it is.
+    The checkpoint's metrics.json is always of a split; what --judgments say goes to --out and --html alone.
 
     Example: radsearch evaluate --data data --checkpoint sft --split test --html evaluation.html
     """
