@@ -210,7 +210,7 @@ def _wins(won: NDArray[np.int8]) -> tuple[int, int]:
 
 
 def _drafted(pair: Pair, traffic: Traffic) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-    """Pages and teams that the service would show, int32 and int8 [n_searches, PAGE]."""
+    """Pages and their teams, drafted as the service drafts them: int32 and int8 [n_searches, PAGE]."""
     rankings = [
         [[row for row in page if row != NO_ITEM] for page in answers.pages.tolist()]
         for answers in (pair.control, pair.treatment)
