@@ -240,6 +240,7 @@ def test_judged_queries_need_not_be_in_the_data(judged_data: Path, checkpoint: P
     result = run(*given, "--judgments", file, "--on-error", "skip")
     assert "1 judged queries, beam width 8" in result.stdout
     assert "1 queries have no relevant item" in result.stdout
-    assert "item 'i99' is not in items.parquet" in result.output
+    assert "bad rows left out: 1" in result.stderr
+    assert "item 'i99' is not in items.parquet" in result.stderr
     strict = run(*given, "--judgments", file, "--on-error", "skip", "--positive-from", "2")
     assert "has no item of grade 2 or more" in str(strict.exception)

@@ -57,7 +57,11 @@ def evaluate(
         judged = judged_queries(dataset, split, max_queries, seed)
     else:
         judged, dataset = queries_of_file(judgments, dataset, positive_from, rejects, max_queries, seed)
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
+    if rejects.total:
+        console.print(f"[yellow]bad rows left out: {rejects.total:,}[/yellow]")
+        for sentence in rejects.shown:
+            console.print(f"  {sentence}", markup=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def track(batches: list[list[str]]) -> Iterable[list[str]]:
@@ -83,8 +87,6 @@ def evaluate(
         typer.echo(report, nl=False)
     else:
         _print(evaluation, Console(highlight=False))
-        for sentence in rejects.shown:
-            console.print(sentence, markup=False)
 
 
 def _print(evaluation: Evaluation, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""One browser and one service for all tests of a module: Playwright occupies the thread while it is there."""
+"""One service for all tests, one browser for those of a module: Playwright occupies the thread meanwhile."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(start_service: Callable[..., Any], bundles: Path) -> Iterator[Any]:
     """Both variants, the first for everyone, with a cache."""
     sources = tuple(BundleSource(name, bundles / name) for name in ("sft", "rad-dpo"))
