@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from experiments.errors import ExperimentError
 from radsearch.client import AsyncClient, ClientError
 
-AT_ONCE = 8
+AT_ONCE = 8  # enough to keep a small machine busy
 DEADLINE_S = 60.0
 
 

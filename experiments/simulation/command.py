@@ -61,7 +61,7 @@ def simulate_command(
     """
     if queries not in (ALL, *get_args(Split)):
         raise ExperimentError(f"there are no --queries {queries}; choose {ALL}, {', '.join(get_args(Split))}")
-    arms = Arms(tuple(bundle), _numbers(weights), interleave, effect).checked()
+    arms = Arms(tuple(bundle), _numbers(weights), interleave, effect)
     split: Any = None if queries == ALL else queries
     known = KnownShop.load(shop, split)
     when = Days(users, searches_per_day, start.date(), days, seed)

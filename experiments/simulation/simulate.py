@@ -40,11 +40,11 @@ class Arms:
         """Of the experiment, if there is one."""
         return ("-with-" if self.interleave else "-against-").join(self.names) if self.bundles[1:] else None
 
-    def checked(self) -> "Arms":
-        """Itself.
+    def check(self) -> None:
+        """Refuse what makes no sense.
 
         Raises:
-            ExperimentError: if it makes no sense.
+            ExperimentError: says what.
         """
         if not self.bundles or any("=" not in bundle for bundle in self.bundles):
             raise ExperimentError("pass --bundle NAME=DIR once for each variant, the control first")
@@ -58,7 +58,6 @@ class Arms:
             len(self.weights) != len(self.bundles) or abs(sum(self.weights) - 1) > 1e-6
         ):
             raise ExperimentError(f"--weights needs {len(self.bundles)} numbers that sum to 1")
-        return self
 
     def features(self) -> dict[str, Any]:
         """The experiment as the service's features; see ``docs/experiments.md``."""
@@ -83,9 +82,9 @@ def simulate(
         report: told how many searches are done, and of how many.
 
     Raises:
-        ExperimentError: if the service does not start or fails, or out has these days.
+        ExperimentError: if arms make no sense, the service does not start or fails, or out has these days.
     """
-    arms.checked()
+    arms.check()
     check_unwritten(out, days.first, days.n_days)
     traffic = Shoppers.draw(days).traffic(shop.frequency, days.first)
     eagerness = dict.fromkeys(arms.names[1:], 1 + arms.effect)
