@@ -5,12 +5,13 @@ Sizes in shapes: B queries, T prompt columns, K beams, V codes of a codebook.
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from model_export.graph_attention import Attention, CodesRead, KeysValues
 from model_export.graph_blocks import Blocks
 
-SMALLEST_NORM = 1e-12  # as in torch.nn.functional.normalize
+SMALLEST_NORM = 1e-12  # keeps a vector of zeros what it is, as torch.nn.functional.normalize does
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,10 @@ class DecoderGraph:
         g, blocks = self._g, self._blocks
         of_state = blocks.linear(g.reshape(prompt.hidden, 0, -1), "query_head")
         vector = blocks.scores(g.Add(of_state, blocks.linear(prompt.embeddings, "item_head")))
-        norm = g.ReduceL2(vector, g.int64([-1]), keepdims=1)
-        return g.Div(vector, g.Max(norm, g.float32(SMALLEST_NORM)))
+        # RMSNorm times 1/√d divides by the length: one node, where ReduceL2 is three and wants cuDNN.
+        dim = self._config.vector_dim
+        scale = g.weight("unit.weight", np.full(dim, dim**-0.5, dtype=np.float32))
+        return g.RMSNormalization(vector, scale, axis=-1, epsilon=SMALLEST_NORM**2 / dim)
 
     def _fed_forward(self, x: ir.Value, attended: ir.Value, layer: int) -> tuple[ir.Value, ir.Value]:
         """End a layer: states [B, S, d_model], as they are and normed for what comes next."""
