@@ -75,8 +75,8 @@ class GpuSettings:
 ON_GPU = GpuSettings(
     Pace(rounds=5, turn_s=0.5),
     (
-        Shape(n_sids=1_000_000),
-        Shape(d_model=512, n_layers=8, n_sids=1_000_000),
+        Shape(vocab_size=8192, n_sids=1_000_000),  # 6 M parameters
+        Shape(d_model=512, n_layers=8, vocab_size=8192, n_sids=1_000_000),  # 31 M
         Shape(d_model=1024, n_layers=28, head_dim=128, vocab_size=151_936, n_sids=1_000_000),  # Qwen3-0.6B
     ),
 )
