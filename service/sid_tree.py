@@ -148,5 +148,6 @@ class SidTree:
 
 def _as_written(singulars: Sequence[str], titles: Sequence[str]) -> list[str]:
     """Words as the first of the titles has them, in small letters; without those that no title has."""
-    written = {singular(word): word for title in reversed(titles) for word in words_of(title)}
+    words = dict.fromkeys(words_of(" ".join(titles)))
+    written = {singular(word): word for word in reversed(words)}
     return [written[word] for word in singulars if len(word) > 1 and word in written]
