@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from model_export.graph import build_graph
+from model_export.graph_fused_attention import FusedAttention
 from model_export.proof import weights_of
 from model_export.session import Answers, GraphSession, Prompts
 from sid import SidTable, Trie
@@ -29,10 +30,10 @@ NO_KERNEL = {"Reshape", "Shape", "Squeeze", "Unsqueeze"}  # the same memory unde
 NODES_PER_LAYER = 16  # kernels of a pass, which a captured graph runs one by one
 
 
-def some_trie() -> Trie:
+def some_trie(codebooks: tuple[int, ...] = CODEBOOKS) -> Trie:
     rng = np.random.default_rng(0)
-    codes = np.stack([rng.integers(0, size, 80) for size in CODEBOOKS], axis=1)
-    return Trie.from_table(SidTable.from_item_codes(codes, CODEBOOKS))
+    codes = np.stack([rng.integers(0, size, 80) for size in codebooks], axis=1)
+    return Trie.from_table(SidTable.from_item_codes(codes, codebooks))
 
 
 def some_prompts(n: int) -> Prompts:
@@ -56,6 +57,33 @@ def test_the_best_of_float32_are_found_in_float16(decoders: dict[tuple[int, ...]
     assert close.mean() >= 0.99
     common = [len(set(a) & set(b)) for a, b in zip(exact.leaves.tolist(), half.leaves.tolist(), strict=True)]
     assert np.mean(common) >= 0.99 * BEAM_WIDTH
+
+
+@pytest.mark.parametrize("codebooks", [(9,), (7, 3), CODEBOOKS, (5, 2, 3, 2)])
+@pytest.mark.parametrize("beam_width", [1, 7, 40])
+def test_attention_of_one_node_is_the_same_attention(
+    codebooks: tuple[int, ...],
+    beam_width: int,
+    decoders: dict[tuple[int, ...], Decoder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In float32, where nothing hides in roundings: also of beams that do not exist, and over four levels."""
+    decoder, trie, prompts = decoders[codebooks], some_trie(codebooks), some_prompts(9)
+
+    def found() -> Answers:
+        graph = build_graph(decoder.config, weights_of(decoder), beam_width)
+        return GraphSession(ir.to_proto(graph).SerializeToString(), beam_width, threads=1).search(
+            prompts, trie
+        )
+
+    parted = found()
+    monkeypatch.setattr(
+        "model_export.graph.PartedAttention", lambda blocks: FusedAttention(blocks, beam_width)
+    )
+    fused = found()
+    np.testing.assert_array_equal(fused.leaves, parted.leaves)
+    np.testing.assert_allclose(fused.log_probs, parted.log_probs, atol=1e-5)
+    np.testing.assert_allclose(fused.query_vectors, parted.query_vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("codebooks", [(9,), (7, 3), CODEBOOKS])
