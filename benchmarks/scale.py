@@ -33,10 +33,11 @@ SEED = 0
 EMBEDDING_DIM = 64
 CENTRES = 5_000  # of the embeddings: products come in kinds
 SPREAD = 0.5
-CODEBOOKS = "256,256,256"
+CODEBOOK, LEVELS = 256, 3
+D_MODEL, LAYERS, BEAM_WIDTH = 128, 2, 128
 SESSIONS = 1_000
 STEPS = 50  # of training: the model's answers mean nothing, its work is the real one's
-SEARCHES = 2_000
+SEARCHES, WARM_UP = 2_000, 200
 CHUNK = 50_000
 # Runs a command and prints the most memory it held, in KiB. Linux counts the peak of a process from before it
 # became what it is, so whoever starts it must be small.
@@ -98,18 +99,20 @@ def measure(n_items: int, directory: Path) -> dict[str, Any]:
     sessions = ["--sessions", directory / "sessions.jsonl"]
     given = f"npy:{directory / 'embeddings.npy'}"
     of_items = ["--data", data, "--embedder", given, "--pseudo-queries", "0"]
-    small = ["--d-model", "128", "--n-layers", "2", "--steps", str(STEPS)]
+    small = ["--d-model", D_MODEL, "--n-layers", LAYERS, "--steps", STEPS]
+    beams = ["--beam-width", BEAM_WIDTH]
     commands: dict[str, list[object]] = {
         "prepare": ["--items", directory / "items.jsonl", *sessions, "--out", data],
-        "sids": [*of_items, "--codebooks", CODEBOOKS],
+        "sids": [*of_items, "--codebooks", ",".join([str(CODEBOOK)] * LEVELS)],
         "train": ["--data", data, "--out", checkpoint, "--device", "cpu", *small],
-        "export": ["--checkpoint", checkpoint, "--data", data, "--name", "scale", "--out", bundle],
+        "export": ["--checkpoint", checkpoint, "--data", data, "--name", "scale", "--out", bundle, *beams],
     }
     steps = [run(name, arguments, directory) for name, arguments in commands.items()]
     built_s, peak = sum(step.seconds for step in steps), max(step.peak_bytes for step in steps)
     sids = json.loads((data / "sids.json").read_text(encoding="utf-8"))
     return {
         "items": n_items,
+        "model": {"shape": f"{D_MODEL}x{LAYERS}", "codebook": CODEBOOK, "beam_width": BEAM_WIDTH},
         "steps": [vars(step) for step in steps],
         "sids": sids["n_sids"],
         "bundle_bytes": sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()),
@@ -122,20 +125,26 @@ def measure(n_items: int, directory: Path) -> dict[str, Any]:
 def served(bundle: Path, directory: Path, n_items: int) -> dict[str, Any]:
     """Serve the bundle over a Redis of its own, first empty, then filled."""
     with ValkeyServer() as valkey:
-        settings = {"redis_url": valkey.connection_url, "result_cache": 0}
+        # Nothing is remembered, so every search reads from Redis: a model that has hardly learnt anything
+        # gives few different answers.
+        settings = {"redis_url": valkey.connection_url, "result_cache": 0, "item_cache": 0}
         began = time.perf_counter()
         with serving(bundle, directory, settings):
             fill_s = time.perf_counter() - began
-            redis_bytes = int(redis_info(valkey)["used_memory"])
+            redis_bytes = RedisUse.of(valkey).held_bytes
         began = time.perf_counter()
         with serving(bundle, directory, settings) as server:
             start_s = time.perf_counter() - began
-            load = uvloop.run(searched(server.port))
+            uvloop.run(searched(server.port, WARM_UP, SEED + 2))
+            before, cpu_s = RedisUse.of(valkey), server.cpu_s
+            load = uvloop.run(searched(server.port, SEARCHES, SEED + 1))
+            after, cpu_s = RedisUse.of(valkey), server.cpu_s - cpu_s
             resident = server.resident_bytes
     latencies = load.latencies()
     if load.count(200) < SEARCHES:
         failed = SEARCHES - load.count(200)
         raise ScaleError(f"{failed} of {SEARCHES} searches failed; see {directory}/server.log")
+    answers = [orjson.loads(reply.body) for reply in load.replies]
     return {
         "first_start_s": fill_s,
         "start_s": start_s,
@@ -143,18 +152,52 @@ def served(bundle: Path, directory: Path, n_items: int) -> dict[str, Any]:
         "service_bytes": resident,
         "search_p50_ms": 1000 * float(np.quantile(latencies, 0.5)),
         "search_p99_ms": 1000 * float(np.quantile(latencies, 0.99)),
-        "items_per_answer": float(np.mean([orjson.loads(reply.body)["returned"] for reply in load.replies])),
-        "answer_bytes": float(np.mean([len(reply.body) for reply in load.replies])),
+        "items_per_answer": float(np.mean([answer["returned"] for answer in answers])),
+        "per_search": {
+            "answer_bytes": float(np.mean([len(reply.body) for reply in load.replies])),
+            "service_cpu_ms": 1000 * cpu_s / SEARCHES,
+            "redis_cpu_ms": 1000 * (after.cpu_s - before.cpu_s) / SEARCHES,
+            "redis_bytes_sent": (after.bytes_out - before.bytes_out) / SEARCHES,
+            "redis_bytes_received": (after.bytes_in - before.bytes_in) / SEARCHES,
+        },
     }
 
 
-async def searched(port: int) -> Load:
+@dataclass(frozen=True)
+class RedisUse:
+    """What a Redis says of itself.
+
+    Attributes:
+        held_bytes: of its data, indices included.
+        bytes_in, bytes_out: over the network, since it started.
+        cpu_s: seconds of cores, since it started.
+    """
+
+    held_bytes: int
+    bytes_in: int
+    bytes_out: int
+    cpu_s: float
+
+    @classmethod
+    def of(cls, server: ValkeyServer) -> "RedisUse":
+        """Ask it."""
+        with redis.Redis.from_url(server.connection_url) as client:
+            told = dict(client.info("all"))
+        return cls(
+            held_bytes=told["used_memory"],
+            bytes_in=told["total_net_input_bytes"],
+            bytes_out=told["total_net_output_bytes"],
+            cpu_s=told["used_cpu_user"] + told["used_cpu_sys"],
+        )
+
+
+async def searched(port: int, n_searches: int, seed: int) -> Load:
     """Searches of one client, one after the other, every query a new one."""
-    rng = np.random.default_rng(SEED + 1)
+    rng = np.random.default_rng(seed)
     client = Client(port)
     replies = []
     began = time.perf_counter()
-    for words in zipf_words(rng, SEARCHES, 3):
+    for words in zipf_words(rng, n_searches, 3):
         replies.append(await client.send(search_request(" ".join(words)), time.perf_counter()))
     load = Load(replies, time.perf_counter() - began)
     await client.close()
@@ -206,12 +249,6 @@ def run(name: str, arguments: Sequence[object], directory: Path) -> Step:
     return Step(name, seconds, 1024 * int(done.stdout))
 
 
-def redis_info(server: ValkeyServer) -> dict[str, Any]:
-    """What the server says of its memory."""
-    with redis.Redis.from_url(server.connection_url) as client:
-        return dict(client.info("memory"))
-
-
 @contextmanager
 def _directory(work: Path | None) -> Iterator[Path]:
     if work is not None:
@@ -231,8 +268,9 @@ def _show(result: dict[str, Any], console: Console) -> None:
         table.add_row(step["name"], f"{step['seconds']:.1f}", f"{step['peak_bytes'] / 1e9:.2f}")
     table.add_row("all of it", f"{result['seconds']:.1f}", f"{result['peak_bytes'] / 1e9:.2f}")
     console.print(table)
-    of_searches = ("search_p50_ms", "search_p99_ms", "items_per_answer", "answer_bytes")
-    for name in ("first_start_s", "start_s", *of_searches):
+    for name in ("first_start_s", "start_s", "search_p50_ms", "search_p99_ms", "items_per_answer"):
         console.print(f"{name}  {result[name]:.2f}")
+    for name, value in result["per_search"].items():
+        console.print(f"{name}  {value:.2f} per search")
     for name in ("bundle_bytes", "redis_bytes", "service_bytes"):
         console.print(f"{name}  {result[name] / 1e9:.2f} GB, {result[name] / result['items']:.0f} per item")

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Server:
     def resident_bytes(self) -> int:
         """Memory of the process."""
         return int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of cores that the process has used."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        return (int(after_name[11]) + int(after_name[12])) / TICKS_PER_S  # utime, stime; man 5 proc
 
 
 @contextmanager
