@@ -238,6 +238,7 @@ class Retriever:
     ) -> None:
         """Log what was shown to whom; events join it by request_id."""
         widths = {snapshot.variant.beam_width(arm.decoding.beam_width) for arm, snapshot in sides}
+        orderings = [arm.decoding.ordering for arm, _ in sides]
         mixed = answer.interleaved
         self._events.record(
             {
@@ -253,6 +254,7 @@ class Retriever:
                 "filters": request.filters,
                 "k": answer.requested,
                 "beam_width": widths.pop() if len(widths) == 1 else None,
+                "ordering": orderings[0] if orderings.count(orderings[0]) == len(orderings) else None,
                 "items": [item.item_id for item in answer.items],
                 "sids": [item.sid for item in answer.items],
                 "scores": [item.score for item in answer.items],

@@ -32,8 +32,16 @@ def test_a_search_is_exposed_once_with_what_was_shown(start_service: Any, log: P
     assert (exposure["exhausted"], exposure["degraded"]) == (answer["exhausted"], answer["degraded"])
     assert exposure["total_ms"] == answer["timings_ms"]["total"] > 0
     assert exposure["beam_width"] == 64, "the widest, as nobody says otherwise"
+    assert exposure["ordering"] is None, "the bundle's"
     for field, of_item in (("items", "item_id"), ("sids", "sid"), ("scores", "score")):
         assert exposure[field] == [item[of_item] for item in answer["items"]]
+
+
+def test_weights_of_the_request_are_in_its_exposure(start_service: Any, log: Path) -> None:
+    with start_service(event_log=log) as running:
+        running.search(ordering={"tau": 2, "words": 0})
+    (exposure,) = logged(log)
+    assert exposure["ordering"] == {"tau": 2, "words": 0}
 
 
 def test_an_event_joins_the_search_by_its_id(start_service: Any, log: Path) -> None:
