@@ -21,8 +21,9 @@ SETTINGS = {
     "RADSEARCH_REDIS_TIMEOUT_MS": "30000",
     # Beside other queries of a batch sums are rounded otherwise, and items all but equal change places.
     "RADSEARCH_MAX_BATCH": "1",
-    # A cache would make the variant that more shoppers get the faster one.
+    # Caches would make the variant that more shoppers get the faster one.
     "RADSEARCH_RESULT_CACHE": "0",
+    "RADSEARCH_ITEM_CACHE": "0",
 }
 """With these a query has one answer, at one price, whoever else searches and however busy the machine is."""
 
