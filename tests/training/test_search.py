@@ -204,6 +204,24 @@ def test_left_padded_batches_equal_single_queries(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(batch.query_vectors[index], single.query_vectors[0], atol=1e-4, rtol=0)
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(queries, st.sampled_from([1, 3, 8]), st.integers(1, 2**60 - 1))
+def test_what_is_found_in_the_whole_is_found_in_its_parts(query: list[int], k: int, members: int) -> None:
+    """So a catalogue can be cut into parts that are searched apart and merged by score."""
+    sids = list(itertools.product(*map(range, CODEBOOKS)))
+    parts = [[sid for number, sid in enumerate(sids) if members >> number & 1 == part] for part in (0, 1)]
+    scores: dict[Sid, float] = {}
+    for part in parts:
+        beams = search_table(DECODER, [query], table_of(part), k)
+        found = beams.leaves[0] >= 0
+        scores |= zip(
+            map(tuple, beams.sids[0, found].tolist()), beams.log_probs[0, found].tolist(), strict=True
+        )
+    whole = search_table(DECODER, [query], table_of(sids), k)
+    for sid, log_prob in zip(map(tuple, whole.sids[0].tolist()), whole.log_probs[0].tolist(), strict=True):
+        assert scores[sid] == pytest.approx(log_prob, abs=1e-4)
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(queries, st.sampled_from([1, 3, 10, 60, 70]))
 def test_unconstrained_search_ranges_over_all_codes(query: list[int], k: int) -> None:
