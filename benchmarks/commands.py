@@ -13,6 +13,7 @@ from benchmarks.quality import quality
 from benchmarks.scale import scale
 from benchmarks.serving.command import service
 from benchmarks.sids import sids
+from benchmarks.sizing import sizing
 from benchmarks.training_speed import training_speed
 
 bench = typer.Typer(no_args_is_help=True)
@@ -27,6 +28,7 @@ bench.command("quality")(quality)
 bench.command("scale")(scale)
 bench.command("service")(service)
 bench.command("sids")(sids)
+bench.command("sizing")(sizing)
 bench.command("training-speed")(training_speed)
 
 
