@@ -172,6 +172,12 @@ def test_images_are_pinned(services: dict[str, Any]) -> None:
         assert re.fullmatch(r"[\w./-]+:(?!latest)[\w.-]+", service["image"])
 
 
+def test_no_container_can_take_all_the_memory(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert re.fullmatch(r"\d+[MG]", with_defaults(service["deploy"]["resources"]["limits"]["memory"]))
+    assert services["api-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+
+
 @pytest.mark.parametrize("name", ["front", "api", "api-gpu", "locust"])
 def test_our_containers_have_no_rights_to_lose(services: dict[str, Any], name: str) -> None:
     service = services[name]
