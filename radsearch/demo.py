@@ -165,13 +165,9 @@ def build(steps: list[Step], record: Path, console: Console) -> None:
 
 def experiment() -> dict[str, Any]:
     """GrowthBook features: half of the users get each variant, by a hash of their id."""
-    rule = {
-        "key": "sft-against-rad-dpo",
-        "variations": list(VARIANTS),
-        "weights": [0.5, 0.5],
-        "coverage": 1.0,
-        "hashAttribute": "id",
-    }
+    key = "sft-against-rad-dpo"
+    split = {"key": key, "seed": key, "hashVersion": 2}
+    rule = split | {"variations": list(VARIANTS), "weights": [0.5, 0.5], "coverage": 1.0}
     return {"variant": {"defaultValue": VARIANTS[-1], "rules": [rule]}}
 
 
