@@ -17,6 +17,7 @@ from benchmarks.serving.http_load import Client
 TINY = ServiceBench(
     size=Size(d_model=32, n_layers=1, beam_widths=(8,)),
     n_items=300,
+    warm_up_s=0.3,
     rounds=1,
     searches=5,
     turn_s=0.3,

@@ -120,6 +120,7 @@ def test_both_models_are_of_one_size(measured: dict[str, Any]) -> None:
     assert measured["parameters"]["trl"] == pytest.approx(measured["parameters"]["ours"], rel=0.3)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_reason_is_reported(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
