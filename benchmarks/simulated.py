@@ -83,13 +83,14 @@ def false_alarms(pair: Pair, days: Days, runs: int, told: Told) -> tuple[Share, 
 
 def detection(pair: Pair, days: Days, runs: int, told: Told) -> tuple[Share, float]:
     """Draw experiments with an effect; tell how many find it, and the power the report computes for it."""
-    plan = Plan(effect=abs(lift(pair)))
+    truth = lift(pair)
+    plan = Plan(effect=abs(truth))
     detected, powers = [], []
     for run in range(runs):
         table = draw_users(pair, replace(days, seed=days.seed + run), with_past=False)
         (found,) = _differences(table, (CTR,), plan, days)
         assert found.relative is not None and found.power is not None
-        detected.append(found.p < LEVEL and (found.relative.mean > 0) == (lift(pair) > 0))
+        detected.append(found.p < LEVEL and (found.relative.mean > 0) == (truth > 0))
         powers.append(found.power.power)
         told(run + 1)
     return Share.of(detected), float(np.mean(powers))
@@ -97,11 +98,11 @@ def detection(pair: Pair, days: Days, runs: int, told: Told) -> tuple[Share, flo
 
 def interleaved_detection(pair: Pair, days: Days, runs: int, told: Told) -> Share:
     """Draw interleaved experiments; tell how many prefer the variant that is truly better."""
-    detected = []
+    is_better, detected = lift(pair) > 0, []
     for run in range(runs):
         won = interleaved(pair, replace(days, seed=days.seed + run))
         share, p = preference(*_wins(won))
-        detected.append(share is not None and p < LEVEL and (share.mean > 0.5) == (lift(pair) > 0))
+        detected.append(share is not None and p < LEVEL and (share.mean > 0.5) == is_better)
         told(run + 1)
     return Share.of(detected)
 
@@ -145,10 +146,10 @@ def sensitivity(pair: Pair, days: Days, plan: Plan) -> Sensitivity:
         days: a large population.
         plan: level and power.
     """
-    everyone = replace(pair, treatment=pair.control)
+    truth, everyone = lift(pair), replace(pair, treatment=pair.control)
     table = draw_users(everyone, days, with_past=False)
     won = interleaved(pair, days)
-    plan = replace(plan, effect=abs(lift(pair)))
+    plan = replace(plan, effect=abs(truth))
     random = np.random.default_rng(days.seed)
 
     def needs(table: pa.Table, won: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -166,7 +167,7 @@ def sensitivity(pair: Pair, days: Days, plan: Plan) -> Sensitivity:
     each = days.searches_per_day * days.n_days
     shoppers = {"ab": round(ab), "interleaved": round(interleaving)}
     return Sensitivity(
-        lift(pair),
+        truth,
         {method: round(count * each) for method, count in shoppers.items()},
         shoppers,
         Interval(float(ab / interleaving), float(low), float(high)),
