@@ -16,6 +16,7 @@ from experiments.metrics import NAMES
 from experiments.page import render
 from experiments.power import Plan
 from experiments.report import make_report
+from experiments.sample_ratio import read_weights
 from experiments.simulation.command import simulate_command
 from experiments.terminal import print_report
 from reports.writing import write_whole
@@ -76,7 +77,7 @@ def report_command(
         key,
         Period(start, end, pre_period),
         Plan(alpha=alpha, effect=effect),
-        _weights(weights),
+        read_weights(weights),
         metric or NAMES,
     )
     if html is not None:
@@ -87,12 +88,3 @@ def report_command(
         print_report(report, Console(highlight=False))
     if not report.verdict.is_conclusion:
         raise typer.Exit(NO_CONCLUSION)
-
-
-def _weights(given: str | None) -> list[float] | None:
-    try:
-        return [float(weight) for weight in given.split(",")] if given is not None else None
-    except ValueError as error:
-        raise ExperimentError(
-            f"--weights {given} are not numbers with commas between, such as 0.9,0.1"
-        ) from error

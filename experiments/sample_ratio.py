@@ -36,6 +36,20 @@ class SampleRatio:
         return self.p >= MISMATCH_P
 
 
+def read_weights(given: str | None) -> tuple[float, ...] | None:
+    """Read what ``--weights`` is given; None where it is not.
+
+    Raises:
+        ExperimentError: if it is no numbers.
+    """
+    try:
+        return tuple(map(float, given.split(","))) if given is not None else None
+    except ValueError as error:
+        raise ExperimentError(
+            f"--weights {given} are not numbers with commas between, such as 0.9,0.1"
+        ) from error
+
+
 def sample_ratio(users: dict[int, int], weights: Sequence[float] | None) -> SampleRatio:
     """Check users against weights.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import ExperimentError
+from experiments.sample_ratio import read_weights
 from experiments.simulation.known_shop import KnownShop
 from experiments.simulation.shoppers import Days
 from experiments.simulation.simulate import Arms, simulate
@@ -61,7 +62,7 @@ def simulate_command(
     """
     if queries not in (ALL, *get_args(Split)):
         raise ExperimentError(f"there are no --queries {queries}; choose {ALL}, {', '.join(get_args(Split))}")
-    arms = Arms(tuple(bundle), _numbers(weights), interleave, effect)
+    arms = Arms(tuple(bundle), read_weights(weights), interleave, effect)
     split: Any = None if queries == ALL else queries
     known = KnownShop.load(shop, split)
     when = Days(users, searches_per_day, start.date(), days, seed)
@@ -86,13 +87,6 @@ def simulate_command(
         typer.echo(orjson.dumps(made))
     else:
         _print(made, out, Console(highlight=False))
-
-
-def _numbers(given: str | None) -> tuple[float, ...] | None:
-    try:
-        return tuple(map(float, given.split(","))) if given is not None else None
-    except ValueError as error:
-        raise ExperimentError(f"--weights {given} are not numbers such as 0.9,0.1") from error
 
 
 def _print(made: dict[str, Any], out: Path, console: Console) -> None:

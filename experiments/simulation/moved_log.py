@@ -10,6 +10,7 @@ import orjson
 
 from experiments.errors import ExperimentError
 from experiments.event_log import FILES
+from reports.writing import write_whole
 
 AFTER_SEARCH = timedelta(seconds=20)  # what shoppers do follows the search by that much
 
@@ -27,6 +28,9 @@ def move_log(log: Path, days: Mapping[str, float], first: date, out: Path) -> No
         days: when each search was, by request_id, in days since the first midnight.
         first: the first day.
         out: directory to write to; has none of these files.
+
+    Raises:
+        ExperimentError: if a file cannot be written.
     """
     midnight = datetime.combine(first, time(), UTC)
     files: dict[date, list[dict[str, Any]]] = defaultdict(list)
@@ -37,13 +41,10 @@ def move_log(log: Path, days: Mapping[str, float], first: date, out: Path) -> No
             moment = searched if line["type"] == "search" else searched + AFTER_SEARCH
             line["time"] = moment.isoformat(timespec="milliseconds")
             files[searched.date()].append(line)
-    out.mkdir(parents=True, exist_ok=True)
     for day, lines in files.items():
         lines.sort(key=lambda line: line["time"])  # stable: a cart stays after its click
         data = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-        unfinished = out / f".{file_of(day)}"
-        unfinished.write_bytes(data)
-        unfinished.rename(out / file_of(day))
+        write_whole(out / file_of(day), data.decode(), ExperimentError)
 
 
 def check_unwritten(out: Path, first: date, n_days: int) -> None:
