@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -30,6 +30,8 @@ from service.tokenizer import Query
 from service.tracing import Tracing
 from service.variants import Variant
 from sid import OrderingWeights
+
+Setting = TypeVar("Setting")
 
 RECENT_SEARCHES = 1_000  # of a variant, over which its mean fill is told
 
@@ -237,8 +239,6 @@ class Retriever:
         answer: SearchResponse,
     ) -> None:
         """Log what was shown to whom; events join it by request_id."""
-        widths = {snapshot.variant.beam_width(arm.decoding.beam_width) for arm, snapshot in sides}
-        orderings = [arm.decoding.ordering for arm, _ in sides]
         mixed = answer.interleaved
         self._events.record(
             {
@@ -253,8 +253,10 @@ class Retriever:
                 "query": request.query,
                 "filters": request.filters,
                 "k": answer.requested,
-                "beam_width": widths.pop() if len(widths) == 1 else None,
-                "ordering": orderings[0] if orderings.count(orderings[0]) == len(orderings) else None,
+                "beam_width": _if_alike(
+                    snapshot.variant.beam_width(arm.decoding.beam_width) for arm, snapshot in sides
+                ),
+                "ordering": _if_alike(arm.decoding.ordering for arm, _ in sides),
                 "items": [item.item_id for item in answer.items],
                 "sids": [item.sid for item in answer.items],
                 "scores": [item.score for item in answer.items],
@@ -264,6 +266,12 @@ class Retriever:
                 "interleaved": mixed and {"experiment": assignment.interleaving, **mixed.model_dump()},
             }
         )
+
+
+def _if_alike(values: Iterable[Setting]) -> Setting | None:
+    """What all sides have; None where they differ."""
+    first, *others = values
+    return first if all(other == first for other in others) else None
 
 
 async def _side_by_side(
