@@ -21,16 +21,18 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
     """Do some work for a client, and stop when the client leaves.
 
     Args:
-        request: whose body has been read.
+        request: whose state tells by ``leaving``, see ``service.protocol``, that its client has left.
         work: cancelled when the client leaves.
 
     Raises:
         ClientGoneError: if the client left first.
     """
+    leaving: asyncio.Future[None] | None = getattr(request.state, "leaving", None)
+    if leaving is None:  # served by other means, without a connection that could break
+        return await work
     task = cast("asyncio.Task[object]", asyncio.current_task())
-    leaving = asyncio.create_task(_disconnect(request))
 
-    def cancel(_: asyncio.Task[None]) -> None:
+    def cancel(_: asyncio.Future[None]) -> None:
         task.cancel()
 
     leaving.add_done_callback(cancel)
@@ -42,7 +44,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
         raise
     finally:
         leaving.remove_done_callback(cancel)
-        leaving.cancel()
 
 
 def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:
@@ -65,12 +66,6 @@ def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:
             secure=request.url.scheme == "https",
         )
     return known or fresh
-
-
-async def _disconnect(request: Request) -> None:
-    """Return when the client has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _uuid(text: str | None) -> str | None:

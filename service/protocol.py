@@ -118,6 +118,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._header_since = None
         self._header_began = False
+        # Done when the client leaves: a task per request that waits for the end would cost far more.
+        self.scope["state"]["leaving"] = self.loop.create_future()
         super().on_headers_complete()
         self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete] + [self.cycle]
 
@@ -223,6 +225,9 @@ class BoundedProtocol(HttpToolsProtocol):
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+                leaving: asyncio.Future[None] = cycle.scope["state"]["leaving"]
+                if not leaving.done():
+                    leaving.set_result(None)
 
 
 async def look_after_clients(state: ServerState) -> None:
