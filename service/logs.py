@@ -6,6 +6,7 @@ import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+import orjson
 from opentelemetry.trace import format_trace_id, get_current_span
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -34,7 +35,10 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # half of a surrogate pair, a number of more than 64 bits
+            return json.dumps(line, default=str)
 
 
 def configure(level: str) -> None:

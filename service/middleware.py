@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+import secrets
 import time
-import uuid
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
@@ -39,6 +39,9 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+Header = tuple[bytes, bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         token = logs.request_id.set(request_id)
         started = time.perf_counter()
@@ -66,12 +69,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                if self._readiness.is_draining:
-                    headers["Connection"] = "close"
+                message["headers"] = self._headers(request_id, message["headers"])
             await send(message)
 
         try:
@@ -89,6 +87,15 @@ class RequestContext:
         finally:
             self._account(scope, status or 500, time.perf_counter() - started)
             logs.request_id.reset(token)
+
+    def _headers(self, request_id: str, own: Iterable[Header]) -> list[Header]:
+        """An answer's own headers, and those that every answer has; where both name one, its own counts."""
+        headers = [(b"x-request-id", request_id.encode()), *own]
+        names = {name for name, _ in headers}
+        headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
+        if self._readiness.is_draining and b"connection" not in names:
+            headers.append((b"connection", b"close"))
+        return headers
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "other"
@@ -136,8 +143,8 @@ class BodyLimit:
             BodyTooLargeError: if it is larger than that.
             RequestTimeoutError: if it does not come in time.
         """
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
             raise self._too_large()
         body = bytearray()
         more = True

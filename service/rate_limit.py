@@ -75,6 +75,15 @@ class RateLimit:
         self._clock = clock
         self._buckets: LRUCache[RateCaller, _Bucket] = LRUCache(MAX_CALLERS)
 
+    def charge(self, request: Request, n_searches: int) -> None:
+        """Let the caller of a request search, or say when to come back.
+
+        Raises:
+            RateLimitedError: if the caller has asked for more than its share.
+        """
+        if self._per_s is not None:
+            self.spend(RateCaller.of(request), n_searches)
+
     def spend(self, caller: RateCaller, n_searches: int) -> None:
         """Let a caller search, or say when to come back.
 
