@@ -92,13 +92,12 @@ class Decoded:
 
 @dataclass(eq=False)
 class _Job:
-    """A prompt on its way to the device, for one caller or several."""
+    """A prompt on its way to the device, for one caller or several, each with a future that is its own."""
 
     prompt: Prompt
-    result: asyncio.Future[Decoded]
     joined: float  # by time.perf_counter; the event loop's clock may count whole milliseconds
     deadline: float
-    callers: int = 0
+    callers: list[asyncio.Future[Decoded]] = field(default_factory=list)
     spans: list[SpanContext] = field(default_factory=list)  # of those callers who are traced
 
 
@@ -192,13 +191,14 @@ class Batcher:
         else:
             self._metrics.coalesced.inc()
         job.deadline = max(job.deadline, deadline)
-        job.callers += 1
         if (span := current_span()) is not None:
             job.spans.append(span)
+        result: asyncio.Future[Decoded] = self._loop.create_future()
+        job.callers.append(result)
         try:
-            return await asyncio.shield(job.result)
+            return await result
         finally:
-            job.callers -= 1
+            job.callers.remove(result)
             if not job.callers:
                 self._abandon(job)
 
@@ -217,7 +217,7 @@ class Batcher:
             raise OverloadedError(
                 f"{len(self._queue)} searches wait already, for {wait_s:.2f} s; try again in a moment", wait_s
             )
-        job = _Job(prompt, self._loop.create_future(), time.perf_counter(), deadline)
+        job = _Job(prompt, time.perf_counter(), deadline)
         with self._changing:
             self._jobs[prompt] = self._queue[prompt] = job
             self._metrics.queue_depth.set(len(self._queue))
@@ -334,10 +334,14 @@ class Batcher:
             del self._jobs[job.prompt]
         queue_s = part.started - job.joined
         self._metrics.stage("queue").observe(queue_s)
-        if job.callers and isinstance(part.result, Beams):
-            job.result.set_result(_decoded(part, part.result, row, queue_s))
-        elif job.callers and isinstance(part.result, Exception):
-            job.result.set_exception(part.result)
+        waiting = [caller for caller in job.callers if not caller.done()]  # others have just been cancelled
+        if isinstance(part.result, Exception):
+            for caller in waiting:
+                caller.set_exception(part.result)
+        elif waiting:
+            decoded = _decoded(part, part.result, row, queue_s)
+            for caller in waiting:
+                caller.set_result(decoded)
         self._finished.popleft()
         if self._finished:
             self._loop.call_soon(self._hand_out_next)
