@@ -104,16 +104,15 @@ async def search(
     body: SearchRequest,
     request: Request,
     response: Response,
-    service: ServiceDep,
-    request_id: RequestId,
     forced: ForcedVariant = None,
 ) -> Response:
     """Answer one text query with items, best first."""
+    service = await get_service(request)
     service.limits.check_search(body)
     service.rate_limit.charge(request, 1)
     browser = anonymous_id(request, response, is_needed=body.user_id is None)
     caller = Caller(body.user_id, browser, body.attributes or {}, forced)
-    answer = await while_connected(request, service.retriever.search(body, caller, request_id))
+    answer = await while_connected(request, service.retriever.search(body, caller, request.state.request_id))
     _note(request, [answer])
     return _written(answer, response)
 
