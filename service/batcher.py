@@ -290,7 +290,8 @@ class Batcher:
     def _largest_batch(self) -> int:
         if not self._query_s:
             return self._max_batch
-        return max(1, min(self._max_batch, int(self._max_batch_s / self._query_s)))
+        # The nearest number: rounded down, smaller batches, whose queries cost more, would make themselves smaller.
+        return max(1, min(self._max_batch, round(self._max_batch_s / self._query_s)))
 
     def _decode(self, batch: list[_Job]) -> list[_Part]:
         """Run a batch; if it fails, in halves, until one prompt is to blame."""
