@@ -290,7 +290,7 @@ class Batcher:
     def _largest_batch(self) -> int:
         if not self._query_s:
             return self._max_batch
-        # The nearest number: rounded down, smaller batches, whose queries cost more, would make themselves smaller.
+        # The nearest number: the queries of small batches cost more, so rounding down would feed on itself.
         return max(1, min(self._max_batch, round(self._max_batch_s / self._query_s)))
 
     def _decode(self, batch: list[_Job]) -> list[_Part]:

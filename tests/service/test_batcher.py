@@ -187,9 +187,9 @@ async def test_the_nearest_deadline_goes_first() -> None:
 async def test_a_slow_device_gets_small_batches() -> None:
     async with batching(max_batch=32, max_batch_s=0.1) as (batcher, recorder, _):
         first = await occupy(batcher, recorder)
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.08)
         recorder.may_answer.set()
-        await first  # one query took more than half of what a batch may take
+        await first  # one query took more than two thirds of what a batch may take
         await asyncio.gather(*(batcher.decode(prompt(recorder, n), soon()) for n in range(1, 5)))
     assert recorder.batches[1] == [(1,)]
 
