@@ -51,6 +51,21 @@ def test_a_request_is_one_line_with_its_id(running: Any, log_lines: io.StringIO)
     assert "ada" not in log_lines.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("told", "written"),
+    [
+        ("half \ud83d of a pair", "half \ud83d of a pair"),
+        (2**70, 2**70),
+        (Path("a/b"), "a/b"),
+        ("é\n", "é\n"),
+    ],
+)
+def test_whatever_is_told_becomes_one_line(told: object, written: object, log_lines: io.StringIO) -> None:
+    logging.getLogger("service").info("note", extra={"told": told})
+    (line,) = log_lines.getvalue().splitlines()
+    assert json.loads(line)["told"] == written
+
+
 def test_the_line_tells_what_answered_and_for_whom(
     start_service: Any, log_lines: io.StringIO, tmp_path: Path
 ) -> None:
