@@ -31,9 +31,11 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
     if leaving is None:  # served by other means, without a connection that could break
         return await work
     task = cast("asyncio.Task[object]", asyncio.current_task())
+    is_working = True
 
     def cancel(_: asyncio.Future[None]) -> None:
-        task.cancel()
+        if is_working:  # who leaves in the turn of the loop in which the work ends is told too late
+            task.cancel()
 
     leaving.add_done_callback(cancel)
     try:
@@ -43,7 +45,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
             raise ClientGoneError from None
         raise
     finally:
-        leaving.remove_done_callback(cancel)
+        is_working = False
 
 
 def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:
