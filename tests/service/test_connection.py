@@ -5,7 +5,6 @@ from fastapi import Request
 
 from service.connection import ClientGoneError, while_connected
 
-
 pytestmark = pytest.mark.anyio
 
 
