@@ -21,6 +21,7 @@ from service.browse_schemas import (
     ValueCount,
 )
 from service.problems import InvalidRequestError
+from service.rate_limit import RateCaller
 from service.routes import ServiceDep, may_fail, require_json
 from service.schemas import MAX_TEXT
 from service.sid_tree import SidNode, SidTree
@@ -44,7 +45,7 @@ VariantName = Annotated[
 
 async def spend(request: Request, service: ServiceDep) -> None:
     """Count a look into the catalogue like a search: it costs about as much."""
-    service.rate_limit.charge(request, 1)
+    service.rate_limit.spend(RateCaller.of(request), 1)
 
 
 router = APIRouter(

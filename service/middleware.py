@@ -39,7 +39,9 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_ENCODED_SECURITY_HEADERS = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
 
 Header = tuple[bytes, bytes]
 
@@ -90,12 +92,12 @@ class RequestContext:
 
     def _headers(self, request_id: str, own: Iterable[Header]) -> list[Header]:
         """An answer's own headers, and those that every answer has; where both name one, its own counts."""
-        headers = [(b"x-request-id", request_id.encode()), *own]
-        names = {name for name, _ in headers}
-        headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
-        if self._readiness.is_draining and b"connection" not in names:
-            headers.append((b"connection", b"close"))
-        return headers
+        headers = list(own)
+        named = {name for name, _ in headers}
+        common = [(b"x-request-id", request_id.encode()), *_ENCODED_SECURITY_HEADERS]
+        if self._readiness.is_draining:
+            common.append((b"connection", b"close"))
+        return headers + [header for header in common if header[0] not in named]
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "other"

@@ -4,6 +4,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
 
@@ -75,15 +76,6 @@ class RateLimit:
         self._clock = clock
         self._buckets: LRUCache[RateCaller, _Bucket] = LRUCache(MAX_CALLERS)
 
-    def charge(self, request: Request, n_searches: int) -> None:
-        """Let the caller of a request search, or say when to come back.
-
-        Raises:
-            RateLimitedError: if the caller has asked for more than its share.
-        """
-        if self._per_s is not None:
-            self.spend(RateCaller.of(request), n_searches)
-
     def spend(self, caller: RateCaller, n_searches: int) -> None:
         """Let a caller search, or say when to come back.
 
@@ -106,6 +98,7 @@ class RateLimit:
         bucket.tokens -= n_searches
 
 
+@lru_cache(MAX_CALLERS)
 def _site(host: str) -> str:
     """The address, of IPv6 the part that a client cannot choose, of what a proxy made up the beginning."""
     try:

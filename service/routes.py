@@ -11,6 +11,7 @@ from service.connection import anonymous_id, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
 from service.problems import MediaTypeError, ProblemError, error_document
+from service.rate_limit import RateCaller
 from service.running_experiments import running_experiments
 from service.schemas import (
     Attribute,
@@ -107,9 +108,9 @@ async def search(
     forced: ForcedVariant = None,
 ) -> Response:
     """Answer one text query with items, best first."""
-    service = await get_service(request)
+    service = await get_service(request)  # as a dependency, FastAPI would resolve it for more than it costs
     service.limits.check_search(body)
-    service.rate_limit.charge(request, 1)
+    service.rate_limit.spend(RateCaller.of(request), 1)
     browser = anonymous_id(request, response, is_needed=body.user_id is None)
     caller = Caller(body.user_id, browser, body.attributes or {}, forced)
     answer = await while_connected(request, service.retriever.search(body, caller, request.state.request_id))
@@ -136,7 +137,7 @@ async def search_batch(
     service.limits.check_batch(body)
     if forced is not None:
         service.experiments.check_loaded(forced)
-    service.rate_limit.charge(request, len(body.searches))
+    service.rate_limit.spend(RateCaller.of(request), len(body.searches))
     somebody_unknown = any(search.user_id is None for search in body.searches)
     browser = anonymous_id(request, response, is_needed=somebody_unknown)
     callers = [Caller(each.user_id, browser, each.attributes or {}, forced) for each in body.searches]
@@ -164,7 +165,7 @@ async def add_event(
 
     However late it comes. With an ``event_id`` it may be sent again and counts once.
     """
-    service.rate_limit.charge(request, 1)
+    service.rate_limit.spend(RateCaller.of(request), 1)
     browser = anonymous_id(request, response, is_needed=body.user_id is None)
     if await service.events.append({**body.model_dump(), "anonymous_id": browser}):
         metrics.events.labels(body.type).inc()
