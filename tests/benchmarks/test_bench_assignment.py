@@ -5,25 +5,24 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks.assignment import CASES, TRAFFIC
-from benchmarks.commands import bench
 from service.experiments import Caller, Experiments
 from service.features import FeaturesFile
 from service.metrics import Metrics
+from tests.benchmarks.runner import bench
 
 
 def test_every_case_is_timed(tmp_path: Path) -> None:
     out = tmp_path / "assignment.json"
-    result = CliRunner().invoke(bench, ["assignment", "--callers", "100", "--json", "--out", str(out)])
+    result = bench("assignment", "--callers", "100", "--json", "--out", str(out))
     assert result.exit_code == 0, result.output
     made = json.loads(result.stdout)
     assert json.loads(out.read_text()) == made
     assert list(made["microseconds"]) == list(CASES)
     for figures in made["microseconds"].values():
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
-    shown = CliRunner().invoke(bench, ["assignment", "--callers", "100"])
+    shown = bench("assignment", "--callers", "100")
     assert all(name in shown.stdout for name in CASES)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.progress import Progress
-from typer.testing import CliRunner
 
 from benchmarks.bm25 import compare
-from benchmarks.commands import bench
+from tests.benchmarks.runner import bench
 from training.data.errors import DataError
 from training.data.prepare import PrepareSettings, prepare
 from training.sids.build import SidSettings, build_sids
@@ -59,14 +58,14 @@ def test_a_split_without_queries_is_refused(data: Path) -> None:
 
 
 def test_the_command_prints_a_table_for_people(data: Path) -> None:
-    result = CliRunner().invoke(bench, ["bm25", "--data", str(data)])
+    result = bench("bm25", "--data", str(data))
     assert result.exit_code == 0, result.output
     assert "Item Recall@10" in result.stdout
     assert "2 test queries" in result.stdout
 
 
 def test_the_command_prints_one_object_for_machines(data: Path) -> None:
-    result = CliRunner().invoke(bench, ["bm25", "--data", str(data), "--split", "train", "--json"])
+    result = bench("bm25", "--data", str(data), "--split", "train", "--json")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert (printed["benchmark"], printed["split"], printed["n_queries"]) == ("bm25", "train", 1)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks import experiments as module
 from benchmarks import live_shop, simulated
-from benchmarks.commands import bench
 from benchmarks.experiments import AA_TOLERANCE, AB_TOLERANCE, Size
 from benchmarks.simulated import (
     detection,
@@ -28,6 +26,7 @@ from experiments.simulation.drawn import Pair, draw_users
 from experiments.simulation.known_shop import PAGE, KnownShop
 from experiments.simulation.recording import Recorded
 from experiments.simulation.shoppers import Days
+from tests.benchmarks.runner import bench
 from training.shop.shop import ShopSettings, write_shop
 
 WEEK = Days(shoppers=1500, searches_per_day=1.0, first=date(2026, 1, 12), n_days=7, seed=0)
@@ -155,7 +154,7 @@ def test_the_command_measures_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / "bundles" / name).symlink_to(bundle)
     out = tmp_path / "experiments.json"
     arguments = ["experiments", "--demo", str(tmp_path), "--quick", "--out", str(out)]
-    result = CliRunner().invoke(bench, arguments)
+    result = bench(*arguments)
     assert result.exit_code == 0, result.output
     made = json.loads(out.read_text())
     assert made["benchmark"] == "experiments"

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks import live as module
 from benchmarks import live_shop
-from benchmarks.commands import bench
 from benchmarks.live import _agree
 from service.schemas import Item, SearchResponse, Timings
+from tests.benchmarks.runner import bench
 
 
 def test_the_command_measures_and_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,13 +18,13 @@ def test_the_command_measures_and_checks(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "REPEATS", 2)
     sizes = ["--delist-items", "500", "--upsert-items", "300", "--searches", "60", "--swaps", "3"]
     out = tmp_path / "live.json"
-    result = CliRunner().invoke(bench, ["live", *sizes, "--json", "--out", str(out)])
+    result = bench("live", *sizes, "--json", "--out", str(out))
     assert result.exit_code == 0, result.output
     made = json.loads(out.read_text())
     assert made["benchmark"] == "live"
     assert (made["swap"]["searches"], made["swap"]["swaps"], made["swap"]["wrong"]) == (60, 3, 0)
     assert (made["delist"]["items"], made["upsert"]["items"]) == (500, 300)
-    assert "60 answers wrong" in CliRunner().invoke(bench, ["live", *sizes]).output
+    assert "60 answers wrong" in bench("live", *sizes).output
 
 
 def answer(*items: tuple[str, float], title: str = "a hat") -> SearchResponse:

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
 from benchmarks import packing
 from benchmarks.attention import ATTENTIONS, use_attention
-from benchmarks.commands import bench
 from benchmarks.packing import (
     PackingError,
     PackingSettings,
@@ -21,6 +19,7 @@ from benchmarks.packing import (
     score_packed,
     score_unpacked,
 )
+from tests.benchmarks.runner import bench
 from training.packing import Packed, Scores
 
 CPU = torch.device("cpu")
@@ -88,7 +87,7 @@ def command(*arguments: str) -> str:
         "--n-layers",
         "1",
     ]
-    result = CliRunner().invoke(bench, ["packing", *shape, "--device", "cpu", *arguments])
+    result = bench("packing", *shape, "--device", "cpu", *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from rich.progress import Progress
-from typer.testing import CliRunner
 
 from benchmarks.baselines import bm25_scores, rank_by_fusion
-from benchmarks.commands import bench
 from benchmarks.quality import PARTS, Asked, waterfall
 from sid import OrderingWeights, Trie
+from tests.benchmarks.runner import bench
 from training.checkpoint import Provenance, load_decoder, save_checkpoint
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
@@ -60,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def report(made: tuple[Path, Path]) -> dict:
     data, checkpoint = made
     arguments = ["quality", "--data", data, "--checkpoint", checkpoint, "--beam-width", K, "--json"]
-    result = CliRunner().invoke(bench, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = bench(*arguments)
     return dict(json.loads(result.stdout))
 
 

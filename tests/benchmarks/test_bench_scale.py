@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.scale import ScaleError, run
+from tests.benchmarks.runner import bench
 
 
 def test_the_peak_is_the_commands_and_not_its_starters(tmp_path: Path) -> None:
@@ -30,7 +29,7 @@ def test_a_command_that_fails_says_where_to_look(tmp_path: Path) -> None:
 def test_the_whole_way_of_a_small_catalogue(tmp_path: Path) -> None:
     out = tmp_path / "scale.json"
     arguments = ["--items", "3000", "--work", str(tmp_path / "work"), "--out", str(out)]
-    result = CliRunner().invoke(bench, ["scale", *arguments])
+    result = bench("scale", *arguments)
     assert result.exit_code == 0, result.output
     made = json.loads(out.read_text())
     assert [step["name"] for step in made["steps"]] == ["prepare", "sids", "train", "export"]

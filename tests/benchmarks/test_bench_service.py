@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.live_shop import Size
 from benchmarks.serving import command
 from benchmarks.serving.command import ServiceBench
 from benchmarks.serving.http_load import Client
+from tests.benchmarks.runner import bench
 
 TINY = ServiceBench(
     size=Size(d_model=32, n_layers=1, beam_widths=(8,)),
@@ -33,7 +32,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("results") / "service.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "QUICK", TINY)
-        run = CliRunner().invoke(bench, ["service", "--quick", "--json", "--out", str(out)])
+        run = bench("service", "--quick", "--json", "--out", str(out))
     assert run.exit_code == 0, run.output
     printed: dict[str, Any] = json.loads(run.stdout)
     assert printed == json.loads(out.read_text())
@@ -52,7 +51,7 @@ def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None
 
 def test_the_command_prints_it(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "measure", lambda *_: dict(result))
-    run = CliRunner().invoke(bench, ["service"])
+    run = bench("service")
     assert "one at a time, p50 ms" in run.output
     assert "twice the capacity" in run.output
 

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.sids import FIRST, GridError, Point, judge, parse_grid
 from sid import SidTable
+from tests.benchmarks.runner import bench
 from training.data.errors import DataError
 from training.data.prepare import PrepareSettings, prepare
 from training.sids.build import SidSettings, build_sids
@@ -40,7 +39,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(data: Path, *arguments: str) -> str:
     small = ("--steps", "2", "--set", "model.d_model=32", "--set", "batch_size=4", "--set", "device=cpu")
-    result = CliRunner().invoke(bench, ["sids", "--data", str(data), *small, *arguments])
+    result = bench("sids", "--data", str(data), *small, *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

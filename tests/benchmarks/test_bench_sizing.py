@@ -7,9 +7,7 @@ import orjson
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.decode.setup import Setup, Shape
 from benchmarks.sizing import (
     DECODE,
@@ -24,6 +22,7 @@ from benchmarks.sizing import (
     shape_of,
 )
 from sid import Trie
+from tests.benchmarks.runner import bench
 from training.model import Decoder
 from training.search import TrieTree, constrained_search
 
@@ -97,7 +96,7 @@ def test_what_is_needed_is_what_was_measured_times_what_is_asked() -> None:
 def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     out = tmp_path / "sizing.json"
     arguments = ["--items", "1000000", "--rate", "100", "--shape", "128x2", "--beam-width", "32"]
-    result = CliRunner().invoke(bench, ["sizing", *arguments, "--out", str(out)])
+    result = bench("sizing", *arguments, "--out", str(out))
     assert result.exit_code == 0, result.output
     assert "replicas" in result.output
     assert json.loads(out.read_text())["asked"]["items"] == 1_000_000
@@ -105,4 +104,4 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", [["--shape", "256"], ["--shape", "0x4"], ["--precision", "int4"]])
 def test_what_cannot_be_read_is_refused(option: list[str]) -> None:
-    assert isinstance(CliRunner().invoke(bench, ["sizing", *option]).exception, SizingError)
+    assert isinstance(bench("sizing", *option).exception, SizingError)

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.sessions import SessionsError, build_shop, choose_sessions, make_pairs, packed_tokens
 from benchmarks.training_speed import SpeedSettings, measure
 from benchmarks.trl_dpo import pair_tokens
+from tests.benchmarks.runner import bench
 from training.dataset import Dataset
 from training.distributed import World
 from training.model import DecoderConfig
@@ -153,7 +152,7 @@ def test_the_command_prints_one_object_and_writes_a_record(data: Path, tmp_path:
         "--out",
         str(out),
     ]
-    result = CliRunner().invoke(bench, arguments)
+    result = bench(*arguments)
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed == json.loads(out.read_text())
@@ -165,7 +164,7 @@ def test_the_command_prints_one_object_and_writes_a_record(data: Path, tmp_path:
 
 def test_the_command_prints_a_table(data: Path) -> None:
     shape = ["--sessions", "4", "--batch-size", "4", "--rounds", "1", "--d-model", "32", "--n-layers", "1"]
-    result = CliRunner().invoke(bench, ["training-speed", "--data", str(data), *shape, "--device", "cpu"])
+    result = bench("training-speed", "--data", str(data), *shape, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "rad-dpo" in result.stdout
     assert "trl dpo" in result.stdout

@@ -4,15 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.decode import command
 from benchmarks.decode.cell import Pace
 from benchmarks.decode.command import DecodeSettings
 from benchmarks.decode.setup import Shape
 from benchmarks.decode.speed import SPEEDUPS, SpeedSettings
 from benchmarks.decode.trie_speed import TrieSettings
+from tests.benchmarks.runner import bench
 
 AT_ONCE = Pace(rounds=1, turn_s=0.0)
 SHAPE = Shape(d_model=32, n_layers=1, vocab_size=40, codebooks=(9, 7, 8), n_sids=200, prompt_tokens=4)
@@ -31,7 +30,7 @@ def run(*arguments: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "QUICK", TINY)
         patch.setattr(command, "THREADS", 1)  # more of them wait for one another on a busy machine
-        result = CliRunner().invoke(bench, ["decode", "--quick", *arguments])
+        result = bench("decode", "--quick", *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from typer.testing import CliRunner
 
-from benchmarks.commands import bench
 from benchmarks.decode import command, gpu
 from benchmarks.decode.cell import Pace
 from benchmarks.decode.eager import eager_search
@@ -18,6 +16,7 @@ from benchmarks.decode.gpu import GpuSettings, agreement, bytes_read, copy_bandw
 from benchmarks.decode.replay import Replay
 from benchmarks.decode.setup import Setup, Shape
 from benchmarks.decode.speed import DecodeError
+from tests.benchmarks.runner import bench
 from training.distributed import DeviceError
 from training.search import TrieTree
 
@@ -118,7 +117,7 @@ def test_the_figures_are_printed(figures: dict[str, Any]) -> None:
 def test_without_a_gpu_one_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(gpu.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    found = CliRunner().invoke(bench, ["decode", "--device", "cuda"])
+    found = bench("decode", "--device", "cuda")
     assert isinstance(found.exception, DeviceError)
     assert "use --device cpu" in str(found.exception)
     with pytest.raises(DecodeError, match=r"install 'radsearch\[gpu\]'"):

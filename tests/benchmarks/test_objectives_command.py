@@ -9,14 +9,14 @@ import pytest
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from benchmarks.commands import bench
 from benchmarks.objectives.command import StudyError
 from benchmarks.objectives.plan import NOISE_RATES, SHARES, Probe, Trial, start_trial
 from benchmarks.objectives.sessions import TrialDataset
 from benchmarks.objectives.store import StoreError
 from benchmarks.objectives.workbench import Bench, ContinuedSft, FlagsForNegatives, Workbench
+from tests.benchmarks.runner import bench
 from training.batches import Batches, BatchSettings
 from training.data.prepare import PrepareSettings, prepare
 from training.distributed import World
@@ -155,7 +155,7 @@ def command(data: Path, start: Path, work: Path, *more: str) -> list[str]:
 
 
 def run(arguments: list[str]) -> Result:
-    return CliRunner().invoke(bench, arguments)
+    return bench(*arguments)
 
 
 def result_of(arguments: list[str], out: Path) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
-from radsearch.cli import COMMANDS
+from radsearch.cli import BENCHMARKS, COMMANDS, build
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,10 +37,31 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert "Example" in shown.stdout
 
 
+def test_help_of_a_group_imports_none_of_its_commands() -> None:
+    code = (
+        "import sys; sys.argv = ['radsearch', 'bench', '--help']\n"
+        "from radsearch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'benchmarks', 'torch'} & set(sys.modules)\n"
+    )
+    listed = run("-c", code)
+    assert listed.returncode == 0, listed.stderr
+    assert all(name in listed.stdout for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_help(name: str) -> None:
+    shown = CliRunner().invoke(build(argv := ["bench", name, "--help"]), argv)
+    assert shown.exit_code == 0, shown.output
+    assert f"bench {name} [OPTIONS]" in shown.output
+
+
 def test_an_unknown_command_is_an_error() -> None:
-    failed = run("-m", "radsearch", "sing")
-    assert failed.returncode == 2
-    assert "sing" in failed.stderr
+    for argv in (["sing"], ["bench", "sing"]):
+        failed = run("-m", "radsearch", *argv)
+        assert failed.returncode == 2
+        assert "sing" in failed.stderr
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_1() -> None:
@@ -50,12 +72,14 @@ def test_a_users_mistake_is_one_line_and_exit_code_1() -> None:
     assert "missing.jsonl" in failed.stderr
 
 
-def test_a_missing_package_says_what_to_install() -> None:
+@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("bench packing", "train,bench")])
+def test_a_missing_package_says_what_to_install(command: str, extra: str) -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; sys.argv = ['radsearch', 'train', '--help']\n"
+        f"import sys; sys.modules['torch'] = None; sys.argv = 'radsearch {command} --help'.split()\n"
         "from radsearch.cli import main\n"
         "main()\n"
     )
     failed = run("-c", code)
     assert failed.returncode == 1
-    assert "pip install 'radsearch[train]'" in failed.stderr
+    assert f"'radsearch {command}' needs the package 'torch'" in failed.stderr
+    assert f"pip install 'radsearch[{extra}]'" in failed.stderr
