@@ -80,7 +80,8 @@ def load_decoder(path: Path) -> Decoder:
         raise CheckpointError(
             f"{path / CONFIG} does not describe a decoder ({error}); train again"
         ) from error
-    with torch.device("meta"):  # weights that are replaced at once need not be drawn
+    # Drawn and replaced at once. The meta device would draw none, but import torch's compiler: a second.
+    with torch.random.fork_rng(devices=[]):
         decoder = Decoder(config)
     try:
         decoder.load_state_dict(load_file(path / WEIGHTS), assign=True)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sid.tfidf import DESCRIPTION, TfidfEmbedder
 from training.data.errors import DataError
 from training.sids.sentence import SentenceEmbedder
-from training.sids.tfidf import fit_tfidf
 
 Embeddings = NDArray[np.float32]
 
@@ -82,6 +81,9 @@ def embed_items(
     """
     kind, _, path = choice.partition(":")
     if choice == "tfidf":
+        # Importing scikit-learn takes a second, which those who only read an embedder need not wait for.
+        from training.sids.tfidf import fit_tfidf  # noqa: PLC0415
+
         tfidf = fit_tfidf(texts, dim, seed)
         return tfidf, _embed(tfidf, texts, on_items)
     if kind == "sentence" and path:
