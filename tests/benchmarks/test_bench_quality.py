@@ -60,6 +60,7 @@ def report(made: tuple[Path, Path]) -> dict:
     data, checkpoint = made
     arguments = ["quality", "--data", data, "--checkpoint", checkpoint, "--beam-width", K, "--json"]
     result = bench(*arguments)
+    assert result.exit_code == 0, result.exception
     return dict(json.loads(result.stdout))
 
 
