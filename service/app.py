@@ -19,6 +19,7 @@ from service.epoch import Epoch
 from service.event_files import EventFiles
 from service.events import EventLog
 from service.experiments import Experiments
+from service.fast_path import FastPath
 from service.features import source_of
 from service.keys import KeyRing
 from service.limits import Limits
@@ -80,6 +81,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.readiness = readiness
     app.state.client_limits = ClientLimits(settings.max_connections, settings.client_timeout_s)
     # The one added last is the outermost.
+    app.add_middleware(FastPath)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.client_timeout_s)
     app.add_middleware(RequestContext, metrics=metrics, readiness=readiness)
     problems.install(app)

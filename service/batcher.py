@@ -228,10 +228,10 @@ class Batcher:
         return job
 
     def _wake(self) -> None:
-        """Tell the workers who have nothing to do that there is something."""
+        """Tell workers who have nothing to do that there is something, no more of them than it is."""
         self._is_waking = False
         with self._changing:
-            self._changing.notify_all()
+            self._changing.notify(len(self._queue))
 
     def _abandon(self, job: _Job) -> None:
         """Drop a job without callers, unless a worker has it."""

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
@@ -48,26 +49,44 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
         is_working = False
 
 
-def anonymous_id(request: Request, response: Response, is_needed: bool) -> str:
-    """The id of a browser, by which a user without ``user_id`` keeps the variant.
+@dataclass(frozen=True)
+class Browser:
+    """What a user without ``user_id`` keeps the variant by.
 
-    Args:
-        request: that may carry the cookie.
-        response: that gets one where there is none.
-        is_needed: whether the caller is unknown otherwise; a shop's backend gets no cookie.
+    Attributes:
+        id: of the cookie, or a new one.
+        is_new: whether the browser shall be given it; a shop's backend gets no cookie.
+        is_secure: whether the cookie may go over HTTPS alone.
     """
-    known = _uuid(request.cookies.get(COOKIE))
-    fresh = str(uuid.uuid4())
-    if is_needed and known is None:
-        response.set_cookie(
-            COOKIE,
-            fresh,
-            max_age=COOKIE_AGE_S,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
-        )
-    return known or fresh
+
+    id: str
+    is_new: bool
+    is_secure: bool
+
+    @classmethod
+    def of(cls, request: Request, is_needed: bool) -> "Browser":
+        """The browser of a request, which may carry the cookie.
+
+        Args:
+            request: of the browser, or of a shop's backend.
+            is_needed: whether the caller is unknown otherwise.
+        """
+        known = _uuid(request.cookies.get(COOKIE))
+        if known is not None:
+            return cls(known, is_new=False, is_secure=False)
+        return cls(str(uuid.uuid4()), is_needed, is_needed and request.url.scheme == "https")
+
+    def give_id(self, response: Response) -> None:
+        """Set the cookie where it is new."""
+        if self.is_new:
+            response.set_cookie(
+                COOKIE,
+                self.id,
+                max_age=COOKIE_AGE_S,
+                httponly=True,
+                samesite="lax",
+                secure=self.is_secure,
+            )
 
 
 def _uuid(text: str | None) -> str | None:

@@ -189,6 +189,8 @@ class Experiments:
             self.check_loaded(caller.variant)
             return Assignment((Arm(caller.variant, decoding=asked),))
         rules, exposures = self.rules, Exposures()
+        if rules.concern_nobody:  # many services run no experiment, and would pay for what decides nothing
+            return Assignment((self._unruled(rules, caller).with_settings(asked),))
         user = UserContext(attributes=caller.known)
         held_out = await rules.evaluate(HOLDOUT, user, exposures)
         if held_out is not None and held_out.value is True:

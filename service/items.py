@@ -83,8 +83,7 @@ async def best_items(
         left.items,
         max_per_sid,
     )
-    n_items = sum(map(len, postings.value))
-    ranked = order() if n_items <= ORDERED_AT_ONCE else await asyncio.to_thread(order)
+    ranked = order() if len(postings.value) <= ORDERED_AT_ONCE else await asyncio.to_thread(order)
     payloads = await store.items(snapshot.epoch, ranked.items, deadline)
     sids = beams.sids[ranked.beams].tolist()
     items = [

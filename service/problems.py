@@ -134,12 +134,13 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
 
 def install(app: FastAPI) -> None:
     """Let every error of the application become a problem document."""
-    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
 
 
-async def _problem(request: Request, error: Exception) -> JSONResponse:
+async def answer_problem(request: Request, error: Exception) -> JSONResponse:
+    """Answer with the problem document of a :class:`ProblemError`."""
     assert isinstance(error, ProblemError)  # noqa: S101 — starlette's handlers are typed no finer
     request.state.problem = error.kind
     return respond(error_document(error, request.state.request_id), error.headers)

@@ -1,10 +1,8 @@
 """What the item store told lately, kept in the process: of an epoch, postings and payloads never change."""
 
 import math
-from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,16 +11,63 @@ from numpy.typing import NDArray
 from service.catalogue import ItemPayload
 from service.epoch import Epoch
 from service.store import Found, ItemStore
+from sid import Postings
+from sid.growth import extended
+from sid.postings import runs
 
 Rows = NDArray[np.int32]
-Answer = TypeVar("Answer")
+
+
+class _KnownPostings:
+    """The postings of some of an epoch's leaves, one behind the other.
+
+    A search asks for those of a hundred leaves. Were each an object of its own, to visit them would take
+    longer than what is done with them.
+
+    Attributes:
+        leaves: int32 [n], those that are known, in the order in which they became so.
+    """
+
+    def __init__(self, n_leaves: int) -> None:
+        self.leaves = np.empty(0, np.int32)
+        self._rows = np.empty(0, np.int32)
+        self._starts = np.zeros(n_leaves, np.int32)
+        self._ends = np.zeros(n_leaves, np.int32)  # 0 of a leaf that is not known
+
+    def unknown(self, leaves: Rows) -> NDArray[np.int64]:
+        """Places of those leaves, int32 [n], that are not known."""
+        return np.flatnonzero(self._ends[leaves] == 0)
+
+    def learn(self, leaves: Rows, postings: list[Rows]) -> None:
+        """Take in the postings, one item each or more, of different leaves that are not known."""
+        if not postings:
+            return
+        ends = len(self._rows) + np.cumsum([len(posting) for posting in postings])
+        self._starts[leaves] = np.append(len(self._rows), ends[:-1])
+        self._ends[leaves] = ends
+        self._rows = extended(self._rows, np.concatenate(postings))
+        self.leaves = extended(self.leaves, leaves)
+
+    def of(self, leaves: Rows) -> Postings:
+        """The postings of leaves, int32 [n], that are known."""
+        starts = self._starts[leaves]
+        sizes = self._ends[leaves] - starts
+        places, _ = runs(starts, sizes)
+        return Postings(self._rows[places], np.repeat(np.arange(len(leaves), dtype=np.int32), sizes))
+
+    def newest(self, n: int) -> "_KnownPostings":
+        """Only the ``n`` that became known last."""
+        kept = _KnownPostings(len(self._starts))
+        leaves = self.leaves[max(0, len(self.leaves) - n) :]
+        kept.learn(leaves, [self._rows[self._starts[leaf] : self._ends[leaf]] for leaf in leaves])
+        return kept
 
 
 @dataclass
 class _Known:
-    """Of one epoch, by leaf and by item row, the oldest first."""
+    """Of one epoch, postings by leaf and payloads by item row, the oldest first."""
 
-    postings: dict[int, Rows] = field(default_factory=dict)
+    postings: _KnownPostings
     payloads: dict[int, ItemPayload] = field(default_factory=dict)
 
 
@@ -41,45 +86,39 @@ class RecentItems:
 
     async def postings(
         self, epoch: Epoch, leaves: Rows, sids: Rows, deadline: float = math.inf
-    ) -> Found[list[Rows]]:
+    ) -> Found[Postings]:
         """As :meth:`ItemStore.postings`."""
-        return await self._look_up(
-            self._known(epoch).postings,
-            leaves.tolist(),
-            lambda places: self._store.postings(epoch, leaves[places], sids[places], deadline),
-        )
+        known = self._known(epoch)
+        postings = known.postings  # of these, nobody forgets any while we ask
+        unknown = postings.unknown(leaves)
+        is_degraded = self._store.is_away
+        if len(unknown):
+            told = await self._store.postings(epoch, leaves[unknown], sids[unknown], deadline)
+            is_degraded = told.is_degraded
+            new = postings.unknown(leaves[unknown])  # without those that others were told meanwhile
+            postings.learn(leaves[unknown[new]], [told.value[place] for place in new])
+            if len(postings.leaves) > self._capacity and postings is known.postings:
+                known.postings = postings.newest(self._capacity // 2)  # down to half, so that this is seldom
+        return Found(postings.of(leaves), is_degraded)
 
     async def items(self, epoch: Epoch, rows: Rows, deadline: float = math.inf) -> Found[list[ItemPayload]]:
         """As :meth:`ItemStore.items`."""
-        return await self._look_up(
-            self._known(epoch).payloads,
-            rows.tolist(),
-            lambda places: self._store.items(epoch, rows[places], deadline),
-        )
+        known, asked = self._known(epoch).payloads, rows.tolist()
+        with suppress(KeyError):  # most often all are known, and nothing is quicker than to try
+            return Found([known[row] for row in asked], self._store.is_away)
+        held = {row: known[row] for row in asked if row in known}  # others may drop them while we ask
+        missing = [place for place, row in enumerate(asked) if row not in held]
+        told = await self._store.items(epoch, rows[missing], deadline)
+        new = dict(zip((asked[place] for place in missing), told.value, strict=True))
+        known.update(new)
+        if len(known) > self._capacity:
+            for row in list(known)[: len(known) - self._capacity // 2]:
+                del known[row]
+        held |= new
+        return Found([held[row] for row in asked], told.is_degraded)
 
     def _known(self, epoch: Epoch) -> _Known:
-        return self._epochs.setdefault(epoch, _Known())
-
-    async def _look_up(
-        self,
-        known: dict[int, Answer],
-        keys: Sequence[int],
-        ask: Callable[[list[int]], Coroutine[Any, Any, Found[list[Answer]]]],
-    ) -> Found[list[Answer]]:
-        """The values of some keys, those that are missing from the store; ``ask`` is given their places."""
-        with suppress(KeyError):  # most often all are known, and nothing is quicker than to try
-            return Found([known[key] for key in keys], self._store.is_away)
-        held = {key: known[key] for key in keys if key in known}  # others may drop them while we ask
-        missing = [place for place, key in enumerate(keys) if key not in held]
-        told = await ask(missing)
-        new = dict(zip((keys[place] for place in missing), told.value, strict=True))
-        known.update(new)
-        self._forget(known)
-        held |= new
-        return Found([held[key] for key in keys], told.is_degraded)
-
-    def _forget(self, known: dict[int, Answer]) -> None:
-        """Drop what is oldest, down to half, so that this is seldom."""
-        if len(known) > self._capacity:
-            for key in list(known)[: len(known) - self._capacity // 2]:
-                del known[key]
+        known = self._epochs.get(epoch)
+        if known is None:
+            known = self._epochs[epoch] = _Known(_KnownPostings(epoch.table.n_leaves))
+        return known

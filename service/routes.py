@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from service.access import FORCED_BY, require_search
-from service.connection import anonymous_id, while_connected
+from service.connection import Browser, while_connected
 from service.experiments import Caller
 from service.metrics import Metrics
 from service.problems import MediaTypeError, ProblemError, error_document
@@ -104,18 +104,17 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(require_search)], respons
 async def search(
     body: SearchRequest,
     request: Request,
-    response: Response,
     forced: ForcedVariant = None,
 ) -> Response:
     """Answer one text query with items, best first."""
     service = await get_service(request)  # as a dependency, FastAPI would resolve it for more than it costs
     service.limits.check_search(body)
     service.rate_limit.spend(RateCaller.of(request), 1)
-    browser = anonymous_id(request, response, is_needed=body.user_id is None)
-    caller = Caller(body.user_id, browser, body.attributes or {}, forced)
+    browser = Browser.of(request, is_needed=body.user_id is None)
+    caller = Caller(body.user_id, browser.id, body.attributes or {}, forced)
     answer = await while_connected(request, service.retriever.search(body, caller, request.state.request_id))
     _note(request, [answer])
-    return _written(answer, response)
+    return _written(answer, browser)
 
 
 @router.post(
@@ -128,7 +127,6 @@ async def search(
 async def search_batch(
     body: BatchRequest,
     request: Request,
-    response: Response,
     service: ServiceDep,
     request_id: RequestId,
     forced: ForcedVariant = None,
@@ -139,11 +137,11 @@ async def search_batch(
         service.experiments.check_loaded(forced)
     service.rate_limit.spend(RateCaller.of(request), len(body.searches))
     somebody_unknown = any(search.user_id is None for search in body.searches)
-    browser = anonymous_id(request, response, is_needed=somebody_unknown)
-    callers = [Caller(each.user_id, browser, each.attributes or {}, forced) for each in body.searches]
+    browser = Browser.of(request, is_needed=somebody_unknown)
+    callers = [Caller(each.user_id, browser.id, each.attributes or {}, forced) for each in body.searches]
     results = await while_connected(request, _search_each(service, body.searches, callers, request_id))
     _note(request, [result for result in results if isinstance(result, SearchResponse)])
-    return _written(BatchResponse(request_id=request_id, results=results), response)
+    return _written(BatchResponse(request_id=request_id, results=results), browser)
 
 
 @router.post(
@@ -166,8 +164,9 @@ async def add_event(
     However late it comes. With an ``event_id`` it may be sent again and counts once.
     """
     service.rate_limit.spend(RateCaller.of(request), 1)
-    browser = anonymous_id(request, response, is_needed=body.user_id is None)
-    if await service.events.append({**body.model_dump(), "anonymous_id": browser}):
+    browser = Browser.of(request, is_needed=body.user_id is None)
+    browser.give_id(response)
+    if await service.events.append({**body.model_dump(), "anonymous_id": browser.id}):
         metrics.events.labels(body.type).inc()
     return EventResponse(request_id=request_id)
 
@@ -200,9 +199,11 @@ def _note(request: Request, answers: Sequence[SearchResponse]) -> None:
     request.state.degraded = sorted({reason for answer in answers for reason in answer.degraded})
 
 
-def _written(answer: SearchResponse | BatchResponse, response: Response) -> Response:
-    """The answer with the headers set so far; FastAPI would validate it again and write it more slowly."""
-    return Response(answer.model_dump_json(), headers=dict(response.headers), media_type="application/json")
+def _written(answer: SearchResponse | BatchResponse, browser: Browser) -> Response:
+    """The answer as it is sent; FastAPI would validate it again and write it more slowly."""
+    response = Response(answer.model_dump_json(), media_type="application/json")
+    browser.give_id(response)
+    return response
 
 
 async def _search_each(

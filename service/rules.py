@@ -165,6 +165,11 @@ class Rules:
         """Rules that concern nobody."""
         return cls(GrowthBookClient(Options()), {}, _Payload(features={}))
 
+    @property
+    def concern_nobody(self) -> bool:
+        """Whether there is none of the features that are asked for."""
+        return not self._typed
+
     async def evaluate(
         self, name: str, user: UserContext, exposures: Exposures | None = None
     ) -> FeatureResult[Any] | None:

@@ -11,6 +11,7 @@ from sid.ordering import (
     best_first,
     order_items,
 )
+from sid.postings import Postings
 from sid.quantizer import ResidualQuantizer
 from sid.table import SidTable
 from sid.texts import item_text
@@ -23,6 +24,7 @@ __all__ = [
     "ItemFeatures",
     "LexicalIndex",
     "OrderingWeights",
+    "Postings",
     "Pruned",
     "QueryFeatures",
     "RadsearchError",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sid.arrays import read_arrays
 from sid.errors import SidError
 from sid.growth import extended
+from sid.postings import runs
 from sid.tfidf import words_of
 
 K1, B = 1.5, 0.75  # saturation of a term's frequency, and how far a text's length counts
@@ -229,10 +230,7 @@ class LexicalIndex:
     def _entries_of(self, items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The entries of some items, item after item, and where those of each item end."""
         starts = self.indptr[items]
-        sizes = self.indptr[items + 1] - starts
-        ends = np.cumsum(sizes)
-        # Worked out for all at once: far cheaper than a slice for each item.
-        return np.repeat(starts - (ends - sizes), sizes) + np.arange(sizes.sum()), ends
+        return runs(starts, self.indptr[items + 1] - starts)
 
     def weights(self) -> NDArray[np.float32]:
         """What BM25 gives each entry, float32 [n_entries]."""

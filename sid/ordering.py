@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sid.lexical import LexicalIndex
+from sid.postings import Postings
 
 Rows = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -117,7 +118,7 @@ class RankedItems:
 
 
 def order_items(
-    postings: list[Rows],
+    postings: Postings,
     log_probs: Floats,
     query: QueryFeatures,
     catalogue: ItemFeatures,
@@ -129,8 +130,7 @@ def order_items(
     """Score the items of all found SIDs by one sum and keep the best k.
 
     Args:
-        postings: item rows of each found SID, one array per beam, empty for an unfilled one. Beams are
-            different SIDs, so no item occurs twice.
+        postings: of the SIDs found. Beams are different SIDs, so no item occurs twice.
         log_probs: float32 [n_beams], log p(SID | query).
         query: what is asked.
         catalogue: all items.
@@ -143,18 +143,15 @@ def order_items(
     Returns:
         At most k items; fewer when the postings hold fewer.
     """
-    sizes = [len(posting) for posting in postings]
-    beams = np.repeat(np.arange(len(postings), dtype=np.int32), sizes)
-    items = np.concatenate(postings) if postings else np.empty(0, np.int32)
     if item_mask is not None:
-        kept = item_mask[items]
-        items, beams = items[kept], beams[kept]
-    scores = catalogue.parts(items, log_probs[beams], query, weights) @ weights.of_parts()
+        postings = postings.only(item_mask[postings.items])
+    log_probs = log_probs[postings.beams]
+    scores = catalogue.parts(postings.items, log_probs, query, weights) @ weights.of_parts()
     if max_per_sid is not None:
-        spread = _best_of_each(beams, items, scores, max_per_sid)
-        items, beams, scores = items[spread], beams[spread], scores[spread]
-    best = best_first(items, scores, k)
-    return RankedItems(items[best], scores[best], beams[best])
+        spread = _best_of_each(postings.beams, postings.items, scores, max_per_sid)
+        postings, scores = postings.only(spread), scores[spread]
+    best = best_first(postings.items, scores, k)
+    return RankedItems(postings.items[best], scores[best], postings.beams[best])
 
 
 def best_first(items: Rows, scores: Floats, k: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sid import ItemFeatures, OrderingWeights, QueryFeatures, Trie, best_first
+from sid import ItemFeatures, OrderingWeights, Postings, QueryFeatures, Trie, best_first
 from training.dataset import Dataset
 from training.metrics import relevant_items
 from training.model import Decoder
@@ -71,11 +71,11 @@ def gather_candidates(
     candidates = []
     for query, leaves, log_probs, vector, embedding in found:
         filled = leaves >= 0
-        postings = [dataset.sids.posting(leaf) for leaf in leaves[filled]]
-        items = np.concatenate(postings)
-        of_items = np.repeat(log_probs[filled], [len(posting) for posting in postings])
+        postings = Postings.of_beams([dataset.sids.posting(leaf) for leaf in leaves[filled]])
+        of_items = log_probs[filled][postings.beams]
         features = QueryFeatures(vector, embedding, dataset.lexical.query(query))
-        candidates.append(Candidates(items, catalogue.parts(items, of_items, features)))
+        parts = catalogue.parts(postings.items, of_items, features)
+        candidates.append(Candidates(postings.items, parts))
     return candidates
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid import ItemFeatures, LexicalIndex, OrderingWeights, QueryFeatures, order_items
+from sid import ItemFeatures, LexicalIndex, OrderingWeights, Postings, QueryFeatures, order_items
 from sid.ordering import best_first
 
 # Halves add and multiply exactly in float32, so the oracle's scores are the same numbers; few of them, so
@@ -102,7 +102,7 @@ def test_order_equals_a_plain_sort(answer: dict) -> None:
             expected.append((negated, item, beam))
     expected = expected[: answer["k"]]
 
-    ranked = order_items(**answer)
+    ranked = order_items(**{**answer, "postings": Postings.of_beams(answer["postings"])})
 
     assert ranked.items.tolist() == [item for _, item, _ in expected]
     assert ranked.beams.tolist() == [beam for _, _, beam in expected]

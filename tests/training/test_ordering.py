@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid import LexicalIndex, OrderingWeights, QueryFeatures, SidTable, Trie, order_items
+from sid import LexicalIndex, OrderingWeights, Postings, QueryFeatures, SidTable, Trie, order_items
 from training.dataset import Dataset
 from training.model import Decoder, DecoderConfig
 from training.ordering import (
@@ -76,7 +76,7 @@ def test_candidates_are_ordered_as_over_the_whole_catalogue(
     np.testing.assert_array_equal(catalogue.prior, dataset.item_prior())
     (candidates,) = gather_candidates(catalogue, dataset, [QUERY], beams)
     expected = order_items(
-        [table.posting(leaf) for leaf in leaves],
+        Postings.of_beams([table.posting(leaf) for leaf in leaves]),
         log_probs,
         QueryFeatures(vector, embedding, lexical.query(QUERY)),
         catalogue,
@@ -119,7 +119,7 @@ def tuned_quality(decoder: Decoder, dataset: Dataset, weights: OrderingWeights) 
             continue
         beams = search_queries(dataset, [query], search, torch.device("cpu"))
         found = order_items(
-            [dataset.sids.posting(leaf) for leaf in beams.leaves[0].tolist()],
+            Postings.of_beams([dataset.sids.posting(leaf) for leaf in beams.leaves[0].tolist()]),
             beams.log_probs[0].numpy(),
             QueryFeatures(
                 beams.query_vectors[0].numpy(), dataset.embed([query])[0], dataset.lexical.query(query)
