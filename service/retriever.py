@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -108,7 +108,7 @@ class Retriever:
                 for variant in {arm.variant for arm in assignment.arms}:
                     self._metrics.searches.labels(variant, outcome).inc()
                 span.set_attribute("radsearch.outcome", outcome)
-        self._expose(request, caller, assignment, sides, answer)
+        _after_the_answer(self._expose, request, caller, assignment, sides, answer)
         return answer
 
     async def _answer(
@@ -128,11 +128,8 @@ class Retriever:
         else:
             result, explanation = await self._found(search, clock, deadline), None
         clock.stop("total")
-        for stage, seconds in clock.stages.items():
-            self._metrics.stage(stage).observe(seconds)
         self._tracing.stages(clock.spans())
-        self._metrics.search_seconds.labels(variant.name).observe(clock.stages["total"])
-        self._note_fill(variant.name, len(result.items) / k)
+        _after_the_answer(self._measure, variant.name, clock.stages, len(result.items) / k)
         return SearchResponse(
             request_id=request_id,
             items=list(result.items),
@@ -154,9 +151,13 @@ class Retriever:
         fills = self._recent_fills.get(variant)
         return sum(fills) / len(fills) if fills else None
 
-    def _note_fill(self, variant: str, ratio: float) -> None:
-        self._metrics.fill.labels(variant).observe(ratio)
-        self._recent_fills.setdefault(variant, deque(maxlen=RECENT_SEARCHES)).append(ratio)
+    def _measure(self, variant: str, stages: Mapping[str, float], fill: float) -> None:
+        """Tell what a search took, in seconds, and how many items it gave per item asked for."""
+        for stage, seconds in stages.items():
+            self._metrics.stage(stage).observe(seconds)
+        self._metrics.search_seconds.labels(variant).observe(stages["total"])
+        self._metrics.fill.labels(variant).observe(fill)
+        self._recent_fills.setdefault(variant, deque(maxlen=RECENT_SEARCHES)).append(fill)
 
     async def _found(self, search: "_Search", clock: Clock, deadline: float) -> Result:
         """The result from the cache, or of a search."""
@@ -266,6 +267,11 @@ class Retriever:
                 "interleaved": mixed and {"experiment": assignment.interleaving, **mixed.model_dump()},
             }
         )
+
+
+def _after_the_answer(work: Callable[..., None], *args: object) -> None:
+    """Do what an answer need not wait for in the next turn of the event loop; it leaves at the end of this."""
+    asyncio.get_running_loop().call_soon(work, *args)
 
 
 def _if_alike(values: Iterable[Setting]) -> Setting | None:

@@ -4,6 +4,7 @@ Limits that the settings and the bundles decide (longest query, largest k, known
 where the request is used and written into the OpenAPI document by ``service.openapi``.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -167,13 +168,15 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Item(Answer):
-    """One item found."""
+@dataclass(slots=True)
+class Item:
+    """One item found; no model, for an answer has many, and what is in it has been checked long ago."""
 
     item_id: str
-    score: float = Field(
-        description="log p(SID) + weighted cosine, BM25 and popularity; comparable within an answer."
-    )
+    score: Annotated[
+        float,
+        Field(description="log p(SID) + weighted cosine, BM25 and popularity; comparable within an answer."),
+    ]
     sid: list[int]
     title: str
     attributes: dict[str, Any]

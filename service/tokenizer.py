@@ -13,6 +13,8 @@ SPECIALS = 2  # [BOS] and [SEP] stand around every query
 
 def clean_query(text: str) -> str:
     """Turn control characters into blanks and collapse whitespace."""
+    if text.isprintable():  # as nearly always: it has none
+        return " ".join(text.split())
     visible = (" " if unicodedata.category(char) == "Cc" else char for char in text)
     return " ".join("".join(visible).split())
 

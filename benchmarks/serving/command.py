@@ -4,7 +4,6 @@ import itertools
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
 from benchmarks.serving.bare import BATCH_SIZES, BareEngine
-from benchmarks.serving.http_load import Client, Load, search_request
+from benchmarks.serving.http_load import Client, Load, LoneClient, search_request
 from benchmarks.serving.server import Server, serving
 from sid import RadsearchError
 
@@ -116,7 +115,7 @@ async def _measure(
     requests = (search_request(text) for text in texts)
     report("Warming up")
     await client.closed_loop(requests, settings.clients, settings.warm_up_s)
-    alone = await _overhead(settings, bare, client, texts, requests, report)
+    alone = _overhead(settings, bare, server, texts, requests, report)
     full = await _saturation(settings, bare, client, texts, requests, report)
     over = await _overload(settings, full["service_rate"], client, server, requests, report)
     await client.close()
@@ -134,15 +133,16 @@ async def _measure(
     }
 
 
-async def _overhead(
+def _overhead(
     settings: ServiceBench,
     bare: BareEngine,
-    client: Client,
+    server: Server,
     texts: Iterator[str],
     requests: Iterator[bytes],
     report: Report,
 ) -> dict[str, Any]:
-    """One search at a time."""
+    """One search at a time; nothing else is on the event loop meanwhile, and this blocks it."""
+    client = LoneClient(server.port)
     engine: list[NDArray[np.float64]] = []
     served: list[float] = []
     stages: list[dict[str, float]] = []
@@ -150,11 +150,12 @@ async def _overhead(
         report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
         engine.append(bare.latencies(texts, settings.searches))
         for _ in range(settings.searches):
-            reply = await client.send(next(requests), time.perf_counter())
+            reply = client.send(next(requests))
             if reply.status != 200:
                 raise ServiceBenchError(f"a search was answered with status {reply.status}")
             served.append(reply.seconds)
             stages.append(json.loads(reply.body)["timings_ms"])
+    client.close()
     engine_ms, service_ms = (1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), served))
     return {
         "engine_p50_ms": engine_ms,

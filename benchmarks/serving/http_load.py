@@ -1,7 +1,8 @@
-"""A load generator that costs little: prebuilt requests, raw sockets, one event loop."""
+"""A load generator that costs little: prebuilt requests, raw sockets, one event loop or none."""
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 HEADER_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
+CHUNK = 65_536
 
 
 class Reply(NamedTuple):
@@ -64,6 +66,45 @@ def search_request(query: str) -> bytes:
     return head.encode() + body
 
 
+def _answer_in(received: bytearray) -> tuple[int, bytes] | None:
+    """Status and body of the answer that was received; None if it is not complete."""
+    end = received.find(HEADER_END)
+    if end < 0:
+        return None
+    head = bytes(received[:end]).lower()
+    start = head.index(LENGTH) + len(LENGTH)
+    length = int(head[start : head.find(b"\r", start) if b"\r" in head[start:] else None])
+    body = bytes(received[end + len(HEADER_END) :])
+    return (int(head[9:12]), body) if len(body) >= length else None
+
+
+class LoneClient:
+    """Sends one request at a time, and waits for its answer in the kernel.
+
+    An event loop of its own would be measured along with the service.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, request: bytes) -> Reply:
+        """The answer to a request; blocks."""
+        began = time.perf_counter()
+        self._socket.sendall(request)
+        received = bytearray()
+        while (answer := _answer_in(received)) is None:
+            data = self._socket.recv(CHUNK)
+            if not data:
+                return Reply(0, time.perf_counter() - began, b"")
+            received += data
+        return Reply(answer[0], time.perf_counter() - began, answer[1])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
 class _Connection(asyncio.Protocol):
     """One request after the other over one connection."""
 
@@ -83,16 +124,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        end = self._received.find(HEADER_END)
-        if end < 0:
-            return
-        head = bytes(self._received[:end]).lower()
-        start = head.index(LENGTH) + len(LENGTH)
-        length = int(head[start : head.find(b"\r", start) if b"\r" in head[start:] else None])
-        if len(self._received) >= end + len(HEADER_END) + length:
-            body = bytes(self._received[end + len(HEADER_END) :])
+        answer = _answer_in(self._received)
+        if answer is not None:
             self._received.clear()
-            self._finish(int(head[9:12]), body)
+            self._finish(*answer)
 
     def _finish(self, status: int, body: bytes) -> None:
         if self._waiting is not None and not self._waiting.done():
