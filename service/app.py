@@ -148,6 +148,7 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         stack.push_async_callback(batcher.close)
         limits = Limits.of(settings, catalogue)
         recent = RecentItems(store, settings.item_cache)
+        stack.push_async_callback(recent.close)
         shared = store if settings.redis_url is not None else None  # an embedded server has one replica
         cache = ResultCache(settings.result_cache, settings.result_ttl_s, shared, metrics)
         retriever = Retriever(

@@ -1,9 +1,11 @@
 """What the item store told lately, kept in the process: of an epoch, postings and payloads never change."""
 
+import asyncio
 import math
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from sid.growth import extended
 from sid.postings import runs
 
 Rows = NDArray[np.int32]
+
+AT_ONCE, PAUSE_S = 64, 0.01  # items asked for ahead, so that no search waits for more than a blink of it
 
 
 class _KnownPostings:
@@ -74,6 +78,9 @@ class _Known:
 class RecentItems:
     """Looks up postings and payloads, and asks the store only for those it was not told lately.
 
+    From the first search of an epoch on it asks for popular items before a search has to, a few at a time:
+    the next hundred thousand searches would each wait for Redis to tell of what is new to them.
+
     Args:
         store: knows all of them.
         capacity: how many postings, and how many payloads, to keep per epoch; 0 keeps none.
@@ -83,6 +90,13 @@ class RecentItems:
         self._store = store
         self._capacity = capacity
         self._epochs: WeakKeyDictionary[Epoch, _Known] = WeakKeyDictionary()
+        self._asking_ahead: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Ask for nothing ahead any more."""
+        for task in self._asking_ahead:
+            task.cancel()
+        await asyncio.gather(*self._asking_ahead, return_exceptions=True)
 
     async def postings(
         self, epoch: Epoch, leaves: Rows, sids: Rows, deadline: float = math.inf
@@ -121,4 +135,33 @@ class RecentItems:
         known = self._epochs.get(epoch)
         if known is None:
             known = self._epochs[epoch] = _Known(_KnownPostings(epoch.table.n_leaves))
+            if self._capacity:
+                task = asyncio.create_task(self._ask_ahead(ref(epoch)), context=Context())  # of no request
+                self._asking_ahead.add(task)
+                task.add_done_callback(self._asking_ahead.discard)
         return known
+
+    async def _ask_ahead(self, watched: "ref[Epoch]") -> None:
+        """Have popular items told, as long as others hold the epoch."""
+        epoch = watched()
+        if epoch is None:
+            return
+        n_items = len(epoch.catalogue)
+        most = n_items if n_items <= self._capacity else self._capacity // 2  # leaves room for what is asked
+        rows = await asyncio.to_thread(_most_popular, epoch.prior, most)
+        leaves = (await asyncio.to_thread(epoch.table.leaf_of_item))[rows]
+        for start in range(0, most, AT_ONCE):
+            own_leaves = np.unique(leaves[start : start + AT_ONCE])
+            await self.postings(epoch, own_leaves, epoch.table.codes[own_leaves])
+            await self.items(epoch, rows[start : start + AT_ONCE])
+            del epoch
+            await asyncio.sleep(PAUSE_S)
+            epoch = watched()
+            if epoch is None:
+                return
+
+
+def _most_popular(prior: NDArray[np.float32], n: int) -> Rows:
+    """The rows of the ``n`` most popular items, the most popular first, int32 [n]."""
+    best = np.argpartition(-prior, n - 1)[:n] if n < len(prior) else np.arange(len(prior))
+    return best[np.argsort(-prior[best], kind="stable")].astype(np.int32)

@@ -164,7 +164,7 @@ class ServiceSettings(BaseSettings):
     """Filter masks kept per epoch; each takes one byte per item and trie node."""
 
     item_cache: int = Field(50_000, ge=0)
-    """Postings, and payloads, kept per epoch after Redis told them; 0 asks Redis each time."""
+    """Postings, and payloads, kept per epoch after Redis told them, popular ones ahead; 0 asks each time."""
 
     result_cache: int = Field(10_000, ge=0)
     """Results kept in the process, and in Redis where ``redis_url`` names one; 0 keeps none."""
