@@ -12,7 +12,6 @@ from service.filters import FilterMask
 from service.recent import RecentItems
 from service.schemas import Item
 from service.snapshot import Snapshot
-from service.tokenizer import Query
 from sid import OrderingWeights, QueryFeatures, order_items
 
 ORDERED_AT_ONCE = 2_000  # items that cost less to order than a way to a thread and back would
@@ -40,7 +39,7 @@ class FilledBeams:
 async def best_items(
     store: RecentItems,
     snapshot: Snapshot,
-    query: Query,
+    terms: NDArray[np.int32],
     decoded: Decoded,
     beams: FilledBeams,
     left: FilterMask,
@@ -54,7 +53,7 @@ async def best_items(
     Args:
         store: knows postings and payloads.
         snapshot: the catalogue that the search lives in.
-        query: what is asked.
+        terms: of the query, from :meth:`LexicalIndex.query`.
         decoded: its vectors.
         beams: what was found for it.
         left: the items that its filter leaves over.
@@ -69,9 +68,7 @@ async def best_items(
     if not len(beams.leaves):
         return [], False
     postings = await store.postings(snapshot.epoch, beams.leaves, beams.sids, deadline)
-    features = QueryFeatures(
-        decoded.query_vector, decoded.query_embedding, snapshot.features.lexical.query(query.text)
-    )
+    features = QueryFeatures(decoded.query_vector, decoded.query_embedding, terms)
     order = partial(
         order_items,
         postings.value,

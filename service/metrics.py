@@ -55,14 +55,14 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        stages = Histogram(
+        self._stages = Histogram(
             "radsearch_stage_seconds",
             "Time of each stage of a search.",
             ["stage"],
             buckets=SECONDS,
             registry=registry,
         )
-        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._of_stage = {stage: self._stages.labels(stage) for stage in STAGES}
         self.searches = Counter(
             "radsearch_searches",
             "Searches by variant and outcome.",
@@ -191,7 +191,7 @@ class Metrics:
 
     def stage(self, name: str) -> Histogram:
         """Histogram of one of ``STAGES``, in seconds."""
-        return self._stages[name]
+        return self._of_stage[name]
 
     def offer(self, variant: str, epoch: str, n_items: int) -> None:
         """Tell what a variant searches from now on.

@@ -4,10 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from service.batcher import Batcher, Decoded, Prompt
 from service.cache import Result, ResultCache, key_of
@@ -167,7 +169,7 @@ class Retriever:
             return result
         width, is_shrunk = self._beam_width(search)
         prompt, left = await search.prompt(width)
-        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline, lambda: search.terms)
         clock.start()
         work = partial(self._items, search, decoded, left, width, is_shrunk, deadline)
         result = await self._cache.once(key, work)
@@ -180,7 +182,7 @@ class Retriever:
         """The result of a search, and how it came about."""
         width = search.beam_width
         prompt, left = await search.prompt(width)
-        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline, lambda: search.terms)
         clock.start()
         result = await self._items(search, decoded, left, width, False, deadline)
         clock.stop("items")
@@ -201,7 +203,7 @@ class Retriever:
         items, is_degraded = await best_items(
             self._store,
             search.snapshot,
-            search.query,
+            search.terms,
             decoded,
             beams,
             left,
@@ -320,6 +322,11 @@ class _Search:
         """What scores are made of."""
         ordering = self.variant.bundle.ordering
         return replace(ordering, **self.decoding.ordering) if self.decoding.ordering else ordering
+
+    @cached_property
+    def terms(self) -> NDArray[np.int32]:
+        """What of the query items are scored by, see :meth:`LexicalIndex.query`."""
+        return self.snapshot.features.lexical.query(self.query.text)
 
     @property
     def key(self) -> str:
