@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
@@ -175,15 +174,12 @@ class Batcher:
         """The expected wait as a share of the longest that is allowed; from 1 on prompts are refused."""
         return self.expected_wait_s / self._max_queue_s
 
-    async def decode(
-        self, prompt: Prompt, deadline: float, meanwhile: Callable[[], object] | None = None
-    ) -> Decoded:
+    async def decode(self, prompt: Prompt, deadline: float) -> Decoded:
         """Decode one prompt.
 
         Args:
             prompt: what to decode.
             deadline: event loop time after which this caller does not want the result.
-            meanwhile: host work for the same search, done once the device has been told of the prompt.
 
         Raises:
             OverloadedError: at once, if the queue is full or the wait would be too long.
@@ -199,8 +195,6 @@ class Batcher:
             job.spans.append(span)
         result: asyncio.Future[Decoded] = self._loop.create_future()
         job.callers.append(result)
-        if meanwhile is not None:
-            self._loop.call_soon(meanwhile)
         try:
             return await result
         finally:

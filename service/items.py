@@ -12,6 +12,7 @@ from service.filters import FilterMask
 from service.recent import RecentItems
 from service.schemas import Item
 from service.snapshot import Snapshot
+from service.tokenizer import Query
 from sid import OrderingWeights, QueryFeatures, order_items
 
 ORDERED_AT_ONCE = 2_000  # items that cost less to order than a way to a thread and back would
@@ -39,7 +40,7 @@ class FilledBeams:
 async def best_items(
     store: RecentItems,
     snapshot: Snapshot,
-    terms: NDArray[np.int32],
+    query: Query,
     decoded: Decoded,
     beams: FilledBeams,
     left: FilterMask,
@@ -53,7 +54,7 @@ async def best_items(
     Args:
         store: knows postings and payloads.
         snapshot: the catalogue that the search lives in.
-        terms: of the query, from :meth:`LexicalIndex.query`.
+        query: what is asked.
         decoded: its vectors.
         beams: what was found for it.
         left: the items that its filter leaves over.
@@ -68,7 +69,9 @@ async def best_items(
     if not len(beams.leaves):
         return [], False
     postings = await store.postings(snapshot.epoch, beams.leaves, beams.sids, deadline)
-    features = QueryFeatures(decoded.query_vector, decoded.query_embedding, terms)
+    features = QueryFeatures(
+        decoded.query_vector, decoded.query_embedding, snapshot.features.lexical.query(query.text)
+    )
     order = partial(
         order_items,
         postings.value,

@@ -4,12 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from service.batcher import Batcher, Decoded, Prompt
 from service.cache import Result, ResultCache, key_of
@@ -169,7 +167,7 @@ class Retriever:
             return result
         width, is_shrunk = self._beam_width(search)
         prompt, left = await search.prompt(width)
-        clock.decoded = decoded = await self._batcher.decode(prompt, deadline, lambda: search.terms)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
         clock.start()
         work = partial(self._items, search, decoded, left, width, is_shrunk, deadline)
         result = await self._cache.once(key, work)
@@ -182,7 +180,7 @@ class Retriever:
         """The result of a search, and how it came about."""
         width = search.beam_width
         prompt, left = await search.prompt(width)
-        clock.decoded = decoded = await self._batcher.decode(prompt, deadline, lambda: search.terms)
+        clock.decoded = decoded = await self._batcher.decode(prompt, deadline)
         clock.start()
         result = await self._items(search, decoded, left, width, False, deadline)
         clock.stop("items")
@@ -203,7 +201,7 @@ class Retriever:
         items, is_degraded = await best_items(
             self._store,
             search.snapshot,
-            search.terms,
+            search.query,
             decoded,
             beams,
             left,
@@ -322,11 +320,6 @@ class _Search:
         """What scores are made of."""
         ordering = self.variant.bundle.ordering
         return replace(ordering, **self.decoding.ordering) if self.decoding.ordering else ordering
-
-    @cached_property
-    def terms(self) -> NDArray[np.int32]:
-        """What of the query items are scored by, see :meth:`LexicalIndex.query`."""
-        return self.snapshot.features.lexical.query(self.query.text)
 
     @property
     def key(self) -> str:
