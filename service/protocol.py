@@ -13,14 +13,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.joined_writes import JoinedWrites
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, document
 
@@ -70,8 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or turn it away where there are too many."""
-        # A stand-in with all that is used of a transport.
-        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
+        super().connection_made(transport)
         self._header_since = self.loop.time()
         if len(self.connections) > self._limits.max_connections:
             detail = (
