@@ -87,9 +87,7 @@ class RequestContext:
             )
             await respond(problem)(scope, receive, send_with_headers)
         finally:
-            seconds = time.perf_counter() - started
-            # The answer leaves when this turn of the event loop ends, and need not wait for its log line.
-            asyncio.get_running_loop().call_soon(self._account, scope, status or 500, seconds)
+            self._account(scope, status or 500, time.perf_counter() - started)
             logs.request_id.reset(token)
 
     def _headers(self, request_id: str, own: Iterable[Header]) -> list[Header]:

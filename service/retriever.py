@@ -270,7 +270,7 @@ class Retriever:
 
 
 def _after_the_answer(work: Callable[..., None], *args: object) -> None:
-    """Do what an answer need not wait for in the next turn of the loop; it leaves at the end of this one."""
+    """Do what an answer need not wait for in the next turn of the event loop, when it has been sent."""
     asyncio.get_running_loop().call_soon(work, *args)
 
 
