@@ -5,6 +5,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,8 @@ class ServiceBench:
 
     Attributes:
         size: of the model; the widest beam is measured.
+        small: the size of another model, by which one search at a time is measured, too. What the service
+            adds takes longer after a long decode, which empties the processor's caches.
         n_items: in the catalogue.
         warm_up_s: of full load before anything is measured: what a query costs is learned, and items that
             are often found are remembered, as in a service that has run for a while.
@@ -54,6 +57,7 @@ class ServiceBench:
     """
 
     size: Size = Size(d_model=256, n_layers=4, beam_widths=(128,))  # noqa: RUF009 — it is frozen
+    small: Size = Size(d_model=64, n_layers=2, beam_widths=(32,))  # noqa: RUF009
     n_items: int = 50_000
     warm_up_s: float = 30.0
     rounds: int = 5
@@ -92,12 +96,23 @@ def service(
 
 
 def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, Any]:
-    """Export, serve and measure; the service runs throughout, engine and service take turns."""
-    model = export_model(scratch, SEED, settings.size)
-    texts = titles(settings.n_items, SEED)
-    bundle = write_scattered_catalogue(model, scratch / "served", texts, SEED)
-    beam_width = settings.size.beam_widths[-1]
-    bare = BareEngine(bundle, beam_width, THREADS)
+    """Export, serve and measure; a service runs throughout, engine and service take turns."""
+    items = titles(settings.n_items, SEED)
+    texts = _queries(items)
+    with _both(settings, settings.size, items, scratch / "model") as (bare, server):
+        figures = uvloop.run(_measure(settings, bare, server, texts, report))
+    with _both(settings, settings.small, items, scratch / "small") as (bare, server):
+        small = uvloop.run(_measure_small(settings, bare, server, texts, report))
+    return {**figures, "small": small}
+
+
+@contextmanager
+def _both(
+    settings: ServiceBench, size: Size, items: Sequence[str], scratch: Path
+) -> Iterator[tuple[BareEngine, Server]]:
+    """The engine of a model and a service that runs it."""
+    scratch.mkdir()
+    bundle = write_scattered_catalogue(export_model(scratch, SEED, size), scratch / "served", items, SEED)
     options = {
         "workers": THREADS,
         "result_cache": 0,
@@ -105,7 +120,26 @@ def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, 
         "provider": "cpu",
     }
     with serving(bundle, scratch, options) as server:
-        return uvloop.run(_measure(settings, bare, server, _queries(texts), report))
+        yield BareEngine(bundle, size.beam_widths[-1], THREADS), server
+
+
+async def _warm_up(settings: ServiceBench, client: Client, requests: Iterator[bytes], report: Report) -> None:
+    report("Warming up")
+    await client.closed_loop(requests, settings.clients, settings.warm_up_s)
+
+
+async def _measure_small(
+    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
+) -> dict[str, Any]:
+    client = Client(server.port)
+    requests = (search_request(text) for text in texts)
+    await _warm_up(settings, client, requests, report)
+    await client.close()
+    return {
+        "model": f"{settings.small.d_model}x{settings.small.n_layers}",
+        "beam_width": settings.small.beam_widths[-1],
+        **_overhead(settings, bare, server, texts, requests, report),
+    }
 
 
 async def _measure(
@@ -113,8 +147,7 @@ async def _measure(
 ) -> dict[str, Any]:
     client = Client(server.port)
     requests = (search_request(text) for text in texts)
-    report("Warming up")
-    await client.closed_loop(requests, settings.clients, settings.warm_up_s)
+    await _warm_up(settings, client, requests, report)
     alone = _overhead(settings, bare, server, texts, requests, report)
     full = await _saturation(settings, bare, client, texts, requests, report)
     over = await _overload(settings, full["service_rate"], client, server, requests, report)
@@ -237,18 +270,19 @@ def _queries(titles: Sequence[str]) -> Iterator[str]:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    alone, full, over = result["alone"], result["saturation"], result["overload"]
+    alone, small, full, over = (result[part] for part in ("alone", "small", "saturation", "overload"))
     table = Table(box=None, header_style="dim")
     for header in ("", "engine", "service", ""):
         table.add_column(header, justify="right")
+    for model, figures in ((result["model"], alone), (small["model"], small)):
+        table.add_row(
+            f"{model}, one at a time, p50 ms",
+            f"{figures['engine_p50_ms']:.2f}",
+            f"{figures['service_p50_ms']:.2f}",
+            f"+{figures['overhead_p50_ms']:.2f}",
+        )
     table.add_row(
-        "one at a time, p50 ms",
-        f"{alone['engine_p50_ms']:.2f}",
-        f"{alone['service_p50_ms']:.2f}",
-        f"+{alone['overhead_p50_ms']:.2f}",
-    )
-    table.add_row(
-        "full load, queries/s",
+        f"{result['model']}, full load, queries/s",
         f"{full['engine_rate']:.1f}",
         f"{full['service_rate']:.1f}",
         f"{full['saturation_share']:.0%}",

@@ -10,11 +10,12 @@ import pytest
 from benchmarks.live_shop import Size
 from benchmarks.serving import command
 from benchmarks.serving.command import ServiceBench
-from benchmarks.serving.http_load import Client
+from benchmarks.serving.http_load import Client, LoneClient
 from tests.benchmarks.runner import bench
 
 TINY = ServiceBench(
     size=Size(d_model=32, n_layers=1, beam_widths=(8,)),
+    small=Size(d_model=64, n_layers=1, beam_widths=(4,)),
     n_items=300,
     warm_up_s=0.3,
     rounds=1,
@@ -43,6 +44,9 @@ def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None
     alone, full, over = result["alone"], result["saturation"], result["overload"]
     assert result["overhead_p50_ms"] == alone["service_p50_ms"] - alone["engine_p50_ms"]
     assert alone["stages_p50_ms"].keys() == {"tokenize", "queue", "decode", "items", "total"}
+    small = result["small"]
+    assert (small["model"], small["beam_width"]) == ("64x1", 4)
+    assert small["overhead_p50_ms"] == small["service_p50_ms"] - small["engine_p50_ms"]
     assert full["engine_rate"] == max(full["engine_rate_by_batch_size"].values())
     assert result["saturation_share"] == full["service_rate"] / full["engine_rate"]
     assert over["failed"] == 0
@@ -52,7 +56,8 @@ def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None
 def test_the_command_prints_it(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "measure", lambda *_: dict(result))
     run = bench("service")
-    assert "one at a time, p50 ms" in run.output
+    assert "32x1, one at a time, p50 ms" in run.output
+    assert "64x1, one at a time, p50 ms" in run.output
     assert "twice the capacity" in run.output
 
 
@@ -86,6 +91,21 @@ def test_clients_of_a_closed_loop_wait_for_their_answers() -> None:
     assert load.count(200) + load.count(429) == len(load.replies) > 10
     assert {reply.body for reply in load.replies} == {b"hello", b""}
     assert load.rate == load.count(200) / load.seconds
+
+
+def test_a_lone_client_waits_for_all_of_an_answer() -> None:
+    async def one_after_the_other(client: Client) -> list[Any]:
+        def send() -> list[Any]:
+            lone = LoneClient(client._port)
+            replies = [lone.send(b"GET / HTTP/1.1\r\n\r\n") for _ in range(4)]
+            lone.close()
+            return replies
+
+        return await asyncio.to_thread(send)
+
+    replies = asyncio.run(served([ANSWER, REFUSAL], one_after_the_other))
+    assert [(reply.status, reply.body) for reply in replies] == 2 * [(200, b"hello"), (429, b"")]
+    assert all(reply.seconds > 0.001 for reply in replies)
 
 
 def test_an_open_loop_sends_when_it_is_time() -> None:
