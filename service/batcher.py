@@ -228,7 +228,7 @@ class Batcher:
         return job
 
     def _wake(self) -> None:
-        """Tell workers who have nothing to do that there is something, no more of them than it is."""
+        """Tell workers who have nothing to do that there is something, one for each prompt at most."""
         self._is_waking = False
         with self._changing:
             self._changing.notify(len(self._queue))

@@ -44,13 +44,8 @@ class _KnownPostings:
 
     def learn(self, leaves: Rows, postings: list[Rows]) -> None:
         """Take in the postings, one item each or more, of different leaves that are not known."""
-        if not postings:
-            return
-        ends = len(self._rows) + np.cumsum([len(posting) for posting in postings])
-        self._starts[leaves] = np.append(len(self._rows), ends[:-1])
-        self._ends[leaves] = ends
-        self._rows = extended(self._rows, np.concatenate(postings))
-        self.leaves = extended(self.leaves, leaves)
+        if postings:
+            self._add(leaves, np.array([len(posting) for posting in postings]), np.concatenate(postings))
 
     def of(self, leaves: Rows) -> Postings:
         """The postings of leaves, int32 [n], that are known."""
@@ -63,8 +58,15 @@ class _KnownPostings:
         """Only the ``n`` that became known last."""
         kept = _KnownPostings(len(self._starts))
         leaves = self.leaves[max(0, len(self.leaves) - n) :]
-        kept.learn(leaves, [self._rows[self._starts[leaf] : self._ends[leaf]] for leaf in leaves])
+        kept._add(leaves, self._ends[leaves] - self._starts[leaves], self.of(leaves).items)
         return kept
+
+    def _add(self, leaves: Rows, sizes: NDArray[np.integer], rows: Rows) -> None:
+        ends = len(self._rows) + np.cumsum(sizes)
+        self._starts[leaves] = ends - sizes
+        self._ends[leaves] = ends
+        self._rows = extended(self._rows, rows)
+        self.leaves = extended(self.leaves, leaves)
 
 
 @dataclass

@@ -168,9 +168,9 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # no model: an answer has many, and what is in them needs no check
 class Item:
-    """One item found; no model, for an answer has many, and what is in it has been checked long ago."""
+    """One item found."""
 
     item_id: str
     score: Annotated[
