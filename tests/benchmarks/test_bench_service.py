@@ -49,6 +49,8 @@ def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None
     assert small["overhead_p50_ms"] == small["service_p50_ms"] - small["engine_p50_ms"]
     assert full["engine_rate"] == max(full["engine_rate_by_batch_size"].values())
     assert result["saturation_share"] == full["service_rate"] / full["engine_rate"]
+    assert over["capacity"] == full["service_rate"]
+    assert over["overload_goodput_share"] == pytest.approx(over["rate"] / over["capacity_around"])
     assert over["failed"] == 0
     assert over["accepted"] > 0
 
