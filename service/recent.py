@@ -80,8 +80,8 @@ class _Known:
 class RecentItems:
     """Looks up postings and payloads, and asks the store only for those it was not told lately.
 
-    From the first search of an epoch on it asks for popular items before a search has to, a few at a time:
-    the next hundred thousand searches would each wait for Redis to tell of what is new to them.
+    From the first search of an epoch on it asks for popular items before a search has to, a few at a time.
+    Otherwise every search that finds one SID or item for the first time would wait for Redis to tell of it.
 
     Args:
         store: knows all of them.

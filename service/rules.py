@@ -167,7 +167,7 @@ class Rules:
 
     @property
     def concern_nobody(self) -> bool:
-        """Whether there is none of the features that are asked for."""
+        """Whether there is none of the features that are asked for a search."""
         return not self._typed
 
     async def evaluate(
