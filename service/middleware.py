@@ -131,12 +131,8 @@ class BodyLimit:
             response = respond(error_document(error, scope["state"]["request_id"]), {"Connection": "close"})
             await response(scope, receive, send)
             return
-        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def replay() -> Message:
-            return unread.pop() if unread else await receive()
-
-        await self._app(scope, replay, send)
+        whole: Message = {"type": "http.request", "body": body, "more_body": False}
+        await self._app(scope, replayed(whole, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, of which no more than the limit is read.
@@ -166,3 +162,13 @@ class BodyLimit:
 
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"the body is larger than {self._max_bytes:,} bytes; send less at once")
+
+
+def replayed(message: Message, receive: Receive) -> Receive:
+    """Gives a message that was received already, then what else comes."""
+    unread = [message]
+
+    async def replay() -> Message:
+        return unread.pop() if unread else await receive()
+
+    return replay

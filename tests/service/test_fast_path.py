@@ -132,16 +132,15 @@ def test_who_may_not_search_is_refused_alike(
     file = tmp_path / "keys.toml"
     search, admin = (add_key(file, scope, scope.value) for scope in (Scope.SEARCH, Scope.ADMIN))
     body = b'{"query": "red shoes", "user_id": "u"}'
-    with start_service(keys=file, rate_limit=1.0, rate_burst=2) as running:
+    with start_service(keys=file, rate_limit=0.001, rate_burst=2) as running:
         for key, status in ((None, 401), ("nobody's", 401), (admin, 403), (search, 200), (search, 429)):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             fast, ordinary = (ask(running, body, each, **headers) for each in (FAST, ORDINARY))
-            assert fast.status_code == status or key == search
-            if status in (401, 403):
+            assert (fast.status_code, ordinary.status_code) == (status, status)
+            if status != 429:  # whose Retry-After counts down
                 assert told(fast) == told(ordinary)
-                assert fast.headers.get("www-authenticate") == ordinary.headers.get("www-authenticate")
-        assert ask(running, body, FAST, Authorization=f"Bearer {search}").status_code == 429
-    assert len(ways) == 6
+            assert fast.headers.get("www-authenticate") == ordinary.headers.get("www-authenticate")
+    assert len(ways) == 5
 
 
 def test_it_is_measured_and_logged_as_its_route(
