@@ -5,7 +5,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,10 +100,25 @@ def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, 
     items = titles(settings.n_items, SEED)
     texts = _queries(items)
     with _both(settings, settings.size, items, scratch / "model") as (bare, server):
-        figures = uvloop.run(_measure(settings, bare, server, texts, report))
+        alone = _alone(settings, bare, server, texts, report)
+        loads = uvloop.run(_under_load(settings, bare, server, texts, report))
     with _both(settings, settings.small, items, scratch / "small") as (bare, server):
-        small = uvloop.run(_measure_small(settings, bare, server, texts, report))
-    return {**figures, "small": small}
+        small = _alone(settings, bare, server, texts, report)
+    return {
+        **_described(settings.size),
+        "n_items": settings.n_items,
+        "warm_up_s": settings.warm_up_s,
+        "overhead_p50_ms": alone["overhead_p50_ms"],
+        "saturation_share": loads["saturation"]["saturation_share"],
+        "overload_goodput_share": loads["overload"]["overload_goodput_share"],
+        "alone": alone,
+        **loads,
+        "small": {**_described(settings.small), **small},
+    }
+
+
+def _described(size: Size) -> dict[str, Any]:
+    return {"model": f"{size.d_model}x{size.n_layers}", "beam_width": size.beam_widths[-1]}
 
 
 @contextmanager
@@ -123,72 +138,43 @@ def _both(
         yield BareEngine(bundle, size.beam_widths[-1], THREADS), server
 
 
-async def _warm_up(settings: ServiceBench, client: Client, requests: Iterator[bytes], report: Report) -> None:
-    report("Warming up")
-    await client.closed_loop(requests, settings.clients, settings.warm_up_s)
-
-
-async def _measure_small(
+async def _under_load(
     settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
 ) -> dict[str, Any]:
+    """Many searches at once, of a service that is warm."""
     client = Client(server.port)
-    requests = (search_request(text) for text in texts)
-    await _warm_up(settings, client, requests, report)
-    await client.close()
-    return {
-        "model": f"{settings.small.d_model}x{settings.small.n_layers}",
-        "beam_width": settings.small.beam_widths[-1],
-        **_overhead(settings, bare, server, texts, requests, report),
-    }
-
-
-async def _measure(
-    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
-) -> dict[str, Any]:
-    client = Client(server.port)
-    requests = (search_request(text) for text in texts)
-    await _warm_up(settings, client, requests, report)
-    alone = _overhead(settings, bare, server, texts, requests, report)
+    requests = map(search_request, texts)
     full = await _saturation(settings, bare, client, texts, requests, report)
     over = await _overload(settings, full["service_rate"], client, server, requests, report)
     await client.close()
-    return {
-        "model": f"{settings.size.d_model}x{settings.size.n_layers}",
-        "beam_width": settings.size.beam_widths[-1],
-        "n_items": settings.n_items,
-        "warm_up_s": settings.warm_up_s,
-        "overhead_p50_ms": alone["overhead_p50_ms"],
-        "saturation_share": full["saturation_share"],
-        "overload_goodput_share": over["overload_goodput_share"],
-        "alone": alone,
-        "saturation": full,
-        "overload": over,
-    }
+    return {"saturation": full, "overload": over}
 
 
-def _overhead(
-    settings: ServiceBench,
-    bare: BareEngine,
-    server: Server,
-    texts: Iterator[str],
-    requests: Iterator[bytes],
-    report: Report,
+async def _warm_up(settings: ServiceBench, server: Server, texts: Iterator[str]) -> None:
+    client = Client(server.port)
+    await client.closed_loop(map(search_request, texts), settings.clients, settings.warm_up_s)
+    await client.close()
+
+
+def _alone(
+    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
 ) -> dict[str, Any]:
-    """One search at a time; nothing else is on the event loop meanwhile, and this blocks it."""
-    client = LoneClient(server.port)
+    """One search at a time, once the service is warm."""
+    report("Warming up")
+    uvloop.run(_warm_up(settings, server, texts))
     engine: list[NDArray[np.float64]] = []
     served: list[float] = []
     stages: list[dict[str, float]] = []
-    for turn in range(settings.rounds):
-        report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
-        engine.append(bare.latencies(texts, settings.searches))
-        for _ in range(settings.searches):
-            reply = client.send(next(requests))
-            if reply.status != 200:
-                raise ServiceBenchError(f"a search was answered with status {reply.status}")
-            served.append(reply.seconds)
-            stages.append(json.loads(reply.body)["timings_ms"])
-    client.close()
+    with closing(LoneClient(server.port)) as client:
+        for turn in range(settings.rounds):
+            report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
+            engine.append(bare.latencies(texts, settings.searches))
+            for text in itertools.islice(texts, settings.searches):
+                reply = client.send(search_request(text))
+                if reply.status != 200:
+                    raise ServiceBenchError(f"a search was answered with status {reply.status}")
+                served.append(reply.seconds)
+                stages.append(json.loads(reply.body)["timings_ms"])
     engine_ms, service_ms = (1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), served))
     return {
         "engine_p50_ms": engine_ms,
