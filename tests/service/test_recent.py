@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from service.epoch import Epoch
 from service.recent import RecentItems
 from service.store import Found
 from sid.manifest import Manifest
+from tests.service.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -101,12 +101,6 @@ def test_answers_are_the_stores_own(
         await recent.close()
 
     asyncio.run(all_of_them())
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def test_everything_is_told_before_it_is_asked_for(epoch: Epoch) -> None:

@@ -17,6 +17,7 @@ from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
 from sid.manifest import Manifest
+from tests.service.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -151,12 +152,6 @@ def with_one_more(epoch: Epoch) -> Epoch:
     return epoch.upserted(NewItems(rows, ["new"], epoch.embeddings[:1], codes))
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_new_epoch_is_written_and_the_old_one_expires(
     epoch: Epoch, server: ValkeyServer, at_once: None
 ) -> None:
@@ -166,16 +161,16 @@ async def test_a_new_epoch_is_written_and_the_old_one_expires(
         store.serve([after])
         await assert_all_found(store, after, from_redis=True)  # or by plan from the own copy
         await assert_all_found(store, epoch, from_redis=True)
-        await until(lambda: bool(client.exists(f"shop:{after.id}:v2:items:0")))
+        await eventually(lambda: bool(client.exists(f"shop:{after.id}:v2:items:0")))
         await assert_all_found(store, after, from_redis=True)
         old, new = client.keys(f"shop:{epoch.id}:*"), client.keys(f"shop:{after.id}:*")
         assert old
         assert new
-        await until(lambda: all(0 < client.ttl(key) <= store_module.GRACE_S for key in old))
+        await eventually(lambda: all(0 < client.ttl(key) <= store_module.GRACE_S for key in old))
         assert all(client.ttl(key) > store_module.GRACE_S for key in new)
         store.serve([epoch])  # back again: what is still there is kept
         client.config_resetstat()
-        await until(lambda: all(client.ttl(key) > store_module.GRACE_S for key in old))
+        await eventually(lambda: all(client.ttl(key) > store_module.GRACE_S for key in old))
         assert "cmdstat_hset" not in client.info("commandstats")
 
 
@@ -186,7 +181,7 @@ async def test_epochs_that_follow_soon_are_not_written(epoch: Epoch, server: Val
         await asyncio.sleep(0)
         store.serve([epoch])
         await assert_all_found(store, epoch, from_redis=True)
-        await until(lambda: store._complete == {epoch.id})
+        await eventually(lambda: store._complete == {epoch.id})
         assert {key.decode().split(":")[1] for key in client.scan_iter()} == {epoch.id}
 
 
@@ -198,7 +193,7 @@ async def test_an_epoch_that_comes_while_redis_is_away(
         server.terminate()
         after = with_one_more(epoch)
         store.serve([after])
-        await until(lambda: metrics.registry.get_sample_value("radsearch_redis_up") == 0)
+        await eventually(lambda: metrics.registry.get_sample_value("radsearch_redis_up") == 0)
         await assert_all_found(store, after, from_redis=False)
         server._desired_port = port
         server.start()
@@ -341,7 +336,7 @@ async def test_redis_that_is_full(epoch: Epoch, server: ValkeyServer, quick_repa
         await assert_all_found(store, epoch, from_redis=True)
         client.config_set("maxmemory", 1)
         store.remember("a result", b"value", ttl_s=60)
-        await until(lambda: not store._remembering)
+        await eventually(lambda: not store._remembering)
         await assert_all_found(store, epoch, from_redis=True)
 
 

@@ -1,5 +1,6 @@
 """Waiting for what other threads and processes do."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -12,3 +13,10 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.01)
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """The same on an event loop."""
+    async with asyncio.timeout(LIMIT_S):
+        while not holds():
+            await asyncio.sleep(0.01)
