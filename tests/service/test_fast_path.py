@@ -15,6 +15,7 @@ from service import fast_path
 from service.access import FORCED_BY
 from service.connection import COOKIE
 from service.keys import Scope, add_key
+from tests.service.waiting import until
 
 FAST = "application/json"
 ORDINARY = "application/json; charset=utf-8"  # means the same and is not plain
@@ -151,15 +152,20 @@ def test_it_is_measured_and_logged_as_its_route(
         (line,) = [line for line in lines if line.startswith("radsearch_http_requests_total") and OK in line]
         return float(line.rpartition(" ")[2])
 
-    ask(running, b'{"query": "red shoes", "user_id": "u"}', FAST)
-    before = counted()
+    def logged() -> list[logging.LogRecord]:
+        return [
+            record
+            for record in caplog.records
+            if record.getMessage() == "request" and getattr(record, "route", "") == "/v1/search"
+        ]
+
     with caplog.at_level(logging.INFO, "service.middleware"):
+        ask(running, b'{"query": "red shoes", "user_id": "u"}', FAST)
+        until(lambda: len(logged()) == 1)  # written after the answer, by the server's thread
+        before = counted()
         answer = ask(running, b'{"query": "red shoes", "user_id": "u"}', FAST)
+        until(lambda: len(logged()) == 2)
     assert counted() == before + 1
     assert len(ways) == 2
-    (line,) = [
-        record
-        for record in caplog.records
-        if record.message == "request" and getattr(record, "route", "") == "/v1/search"
-    ]
+    line = logged()[-1]
     assert (line.status, line.variants) == (200, [answer.json()["variant"]])  # type: ignore[attr-defined]
