@@ -15,7 +15,7 @@ from service.keys import Scope, add_key
 from service.settings import BundleSource, ServiceSettings
 from service.variants import load_variants
 from sid.ordering import OrderingWeights
-from tests.service.conftest import Running
+from tests.service.running import Running
 from tests.service.test_access import assert_refused, bearer, eventually
 
 QUERY = "red running shoes"

@@ -15,7 +15,7 @@ from service.cache import Result, ResultCache, key_of
 from service.metrics import Metrics
 from service.recent import RecentItems
 from service.schemas import Item
-from tests.service.conftest import Running
+from tests.service.running import Running
 
 pytestmark = pytest.mark.anyio
 
