@@ -32,6 +32,7 @@ class Attempts:
         self._end = time.monotonic() + deadline_s
         self._is_repeatable = is_repeatable
         self._n_pauses = 0
+        self._told: ProblemError | None = None  # by the last attempt that was answered
 
     @property
     def left_s(self) -> float:
@@ -48,13 +49,14 @@ class Attempts:
         pause_s = _retry_after_s(response) + self._spread_s()
         if not self._comes_back(response.status_code, error) or pause_s >= self.left_s:
             raise error
+        self._told = error
         return pause_s
 
     def pause_after_error(self, error: httpx.TransportError) -> float:
         """How long to wait before the next attempt, in seconds.
 
         Raises:
-            NoAnswerError: if there is no next attempt.
+            ClientError: from :meth:`no_answer`, if there is no next attempt.
         """
         pause_s = self._spread_s()
         may_repeat = self._is_repeatable or isinstance(error, NOT_SENT)
@@ -62,8 +64,14 @@ class Attempts:
             raise self.no_answer(error) from error
         return pause_s
 
-    def no_answer(self, error: Exception) -> NoAnswerError:
-        """What the caller is told where nothing came back."""
+    def no_answer(self, error: Exception) -> NoAnswerError | ProblemError:
+        """What the caller is told where nothing came back from the last attempt.
+
+        That is what an earlier one was told, for it says why there was another. Not so where doing it twice
+        does harm: a refusal would say that nothing was done, and the last attempt may have done it.
+        """
+        if self._told is not None and self._is_repeatable:
+            return self._told
         reason = str(error) or type(error).__name__
         return NoAnswerError(f"no answer within {self._deadline_s:g} s of calling: {reason}")
 

@@ -62,7 +62,7 @@ def test_the_whole_path_runs_at_a_small_scale(tmp_path: Path) -> None:
         *(sys.executable, "-m", "radsearch", "demo", "--dir", str(directory)),
         *("--items", "300", "--no-serve"),
     ]
-    few_steps = {**os.environ, "RADSEARCH_TRAIN_STEPS": "20"}
+    few_steps = {**os.environ, "RADSEARCH_TRAIN_STEPS": "4"}
     first = subprocess.run(command, env=few_steps, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
     for name in VARIANTS:

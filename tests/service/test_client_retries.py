@@ -18,8 +18,10 @@ import pytest
 from radsearch.client import (
     AsyncClient,
     Client,
+    ClientError,
     DeadlineError,
     NoAnswerError,
+    OverloadedError,
     ProblemError,
     SearchAnswer,
 )
@@ -162,6 +164,7 @@ def says(*answers: bytes) -> Callable[[socket.socket], None]:
 
 BAD_GATEWAY = page("<html>bad gateway</html>", "502 Bad Gateway")
 GATEWAY_TIMEOUT = page('{"message": "upstream timed out"}', "504 Gateway Timeout")
+TOO_MANY = page('{"type": "about:blank"}', "429 Too Many Requests")
 OTHER_PROBLEM = page(
     '{"type": "about:blank", "title": "Bad Gateway", "status": 502, "detail": ""}', "502 Bad Gateway"
 )
@@ -193,6 +196,38 @@ def test_a_proxy_that_never_mends_is_told_at_the_deadline(is_async: bool) -> Non
             ask(is_async, proxy.url, lambda client: client.search("red"), deadline_s=1)
         assert not refused.value.problem.is_of_radsearch
         assert len(proxy.requests) > 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("first", "call", "error"),
+    [
+        (BAD_GATEWAY, lambda client: client.search("red"), ProblemError),
+        (TOO_MANY, lambda client: client.search("red"), OverloadedError),
+        (TOO_MANY, lambda client: client.roll_back_traffic(), NoAnswerError),  # it may have been rolled back
+    ],
+    ids=["broken", "refused", "refused-and-harmful-twice"],
+)
+def test_a_last_attempt_without_an_answer(
+    first: bytes, call: Callable[[Any], Any], error: type[ClientError], is_async: bool
+) -> None:
+    """What it is told is what led to it, unless that would hide that it may have done something."""
+    is_over = threading.Event()
+    left = [first]
+
+    def answer(connection: socket.socket) -> None:
+        if left:
+            connection.sendall(left.pop())
+        else:
+            is_over.wait(GENEROUS_S)
+
+    with Scripted(answer) as server:
+        try:
+            with pytest.raises(error):
+                ask(is_async, server.url, call, deadline_s=0.4)
+        finally:
+            is_over.set()
+    assert len(server.requests) > 1
 
 
 @pytest.mark.parametrize("is_async", [False, True])
