@@ -15,8 +15,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## build the synthetic shop, train, align, export, serve
 	PORT=$(PORT) $(BIN)/radsearch demo
 
+# Two at a time, for many wait for servers, and a file by one of them, for its tests share those.
 test: $(VENV)/.installed lint  ## lint, types and every fast test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow

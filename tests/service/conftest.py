@@ -133,7 +133,13 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Serve:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a service of :func:`serve` keeps temporary files; the path of a socket must be short."""
+    return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
+def serve(tmp_path: Path, scratch: Path) -> Serve:
     """Start ``radsearch serve`` with some arguments and environment."""
 
     @contextmanager
@@ -143,11 +149,10 @@ def serve(tmp_path: Path) -> Serve:
         port: int = 0,
         **environment: str,
     ) -> Iterator[Served]:
-        (tmp_path / "tmp").mkdir(exist_ok=True)
         log = tmp_path / "log"
         # What is remembered would hide what Redis does.
         defaults = {"RADSEARCH_RESULT_CACHE": "0", "RADSEARCH_ITEM_CACHE": "0"}
-        defaults |= {"TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1"}
+        defaults |= {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
         given = ["serve", "--json", "--port", port, "--event-log", tmp_path / "events", *arguments]
         with log.open("a") as errors:
             process = subprocess.Popen(

@@ -62,16 +62,18 @@ def test_sigterm_loses_no_request(serve: Any, bundles: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_behind(number: signal.Signals, serve: Any, bundles: Path, tmp_path: Path) -> None:
+def test_nothing_is_left_behind(
+    number: signal.Signals, serve: Any, bundles: Path, tmp_path: Path, scratch: Path
+) -> None:
     with serve("--bundle", bundles / "sft", "--log-level", "warning") as served:
         assert served.search().status_code == 200
-        (unix_socket,) = (tmp_path / "tmp").glob("*/valkey.sock")
+        (unix_socket,) = scratch.glob("*/valkey.sock")
         valkey = redis.Redis(unix_socket_path=str(unix_socket)).info("server")["process_id"]
         assert served.stop(number) == 0
         assert served.log.read_text() == ""
         with pytest.raises(ProcessLookupError):
             os.kill(valkey, 0)
-    assert not list((tmp_path / "tmp").iterdir())
+    assert not list(scratch.iterdir())
     (events,) = (tmp_path / "events").iterdir()
     assert len(events.read_text().splitlines()) == 1
 

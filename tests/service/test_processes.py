@@ -71,7 +71,7 @@ def test_counts_add_up_over_processes_and_the_death_of_one(serve: Any, load: Any
 
 
 def test_sigterm_to_all_loses_nothing_and_leaves_nothing(
-    serve: Any, load: Any, bundles: Path, tmp_path: Path
+    serve: Any, load: Any, bundles: Path, tmp_path: Path, scratch: Path
 ) -> None:
     with serve("--bundle", bundles / "sft", "--processes", 2, RADSEARCH_DRAIN_S="1") as served:
         family = psutil.Process(served.process.pid).children(recursive=True)
@@ -81,19 +81,19 @@ def test_sigterm_to_all_loses_nothing_and_leaves_nothing(
         assert not searches.failed
         psutil.wait_procs(family, timeout=10)
         assert not [process for process in family if process.is_running()]
-    assert not list((tmp_path / "tmp").iterdir())
+    assert not list(scratch.iterdir())
     events = [line for file in (tmp_path / "events").iterdir() for line in file.read_text().splitlines()]
     assert len(events) == len(searches.outcomes)
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_the_supervisor(serve: Any, bundles: Path, tmp_path: Path) -> None:
+def test_workers_do_not_outlive_the_supervisor(serve: Any, bundles: Path, scratch: Path) -> None:
     with serve("--bundle", bundles / "sft", "--processes", 2) as served:
         family = psutil.Process(served.process.pid).children(recursive=True)
         served.process.kill()
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive
-        eventually(lambda: not list((tmp_path / "tmp").iterdir()))
+        eventually(lambda: not list(scratch.iterdir()))
 
 
 @pytest.mark.slow
