@@ -41,7 +41,7 @@ class BareEngine:
         seconds = []
         for query in queries:
             began = time.perf_counter()
-            self._search([query])
+            self.search([query])
             seconds.append(time.perf_counter() - began)
         return np.array(seconds)
 
@@ -54,7 +54,7 @@ class BareEngine:
             done = 0
             while time.perf_counter() < end:
                 for batch in batches:
-                    self._search(batch)
+                    self.search(batch)
                     done += len(batch)
             return done
 
@@ -64,9 +64,15 @@ class BareEngine:
             done = sum(result() for result in futures)
         return done / (time.perf_counter() - began)
 
-    def _search(self, batch: list[Query]) -> None:
+    def search(self, batch: list[Query]) -> None:
+        """Decode a batch; blocks."""
         self._engine.search(self._trie, self._beam_width, batch, [], np.zeros(len(batch), np.int32))
 
+    def read(self, text: str) -> Query:
+        """What a decoder reads of a query with something to read in it."""
+        query = self._tokenizer.encode(text)
+        assert query is not None, text
+        return query
+
     def _queries(self, texts: Iterator[str], n: int) -> list[Query]:
-        encoded = (self._tokenizer.encode(text) for text in islice(texts, n))
-        return [query for query in encoded if query is not None]
+        return [self.read(text) for text in islice(texts, n)]

@@ -24,8 +24,8 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
 from benchmarks.serving.bare import BATCH_SIZES, BareEngine
-from benchmarks.serving.http_load import Client, Load, LoneClient, search_request
-from benchmarks.serving.server import Server, serving
+from benchmarks.serving.http_load import Client, Load, LoneClient, Reply, search_request
+from benchmarks.serving.server import Server, serving, serving_empty
 from sid import RadsearchError
 
 SEED = 0
@@ -79,6 +79,7 @@ def service(
 ) -> None:
     """Measure what the service adds to the bare engine, and what it does under twice its capacity.
 
+    Beside them stands an empty application: the same web server, a thread that decodes, and nothing else.
     A model with random weights is exported and served; results are not cached, and every query is new.
 
     Example: radsearch bench service --json
@@ -99,11 +100,11 @@ def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, 
     """Export, serve and measure; a service runs throughout, engine and service take turns."""
     items = titles(settings.n_items, SEED)
     texts = _queries(items)
-    with _both(settings, settings.size, items, scratch / "model") as (bare, server):
-        alone = _alone(settings, bare, server, texts, report)
-        loads = uvloop.run(_under_load(settings, bare, server, texts, report))
-    with _both(settings, settings.small, items, scratch / "small") as (bare, server):
-        small = _alone(settings, bare, server, texts, report)
+    with _bench(settings, settings.size, items, scratch / "model") as bench:
+        alone = _alone(settings, bench, texts, report)
+        loads = uvloop.run(_under_load(settings, bench.bare, bench.server, texts, report))
+    with _bench(settings, settings.small, items, scratch / "small") as bench:
+        small = _alone(settings, bench, texts, report)
     return {
         **_described(settings.size),
         "n_items": settings.n_items,
@@ -121,13 +122,30 @@ def _described(size: Size) -> dict[str, Any]:
     return {"model": f"{size.d_model}x{size.n_layers}", "beam_width": size.beam_widths[-1]}
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """A model, by itself and served.
+
+    Attributes:
+        bundle: of the model; beam_width: K.
+        scratch: directory for what servers write.
+        bare: its engine.
+        server: the service that runs it.
+    """
+
+    bundle: Path
+    beam_width: int
+    scratch: Path
+    bare: BareEngine
+    server: Server
+
+
 @contextmanager
-def _both(
-    settings: ServiceBench, size: Size, items: Sequence[str], scratch: Path
-) -> Iterator[tuple[BareEngine, Server]]:
-    """The engine of a model and a service that runs it."""
+def _bench(settings: ServiceBench, size: Size, items: Sequence[str], scratch: Path) -> Iterator[_Bench]:
+    """Export a model and serve it."""
     scratch.mkdir()
     bundle = write_scattered_catalogue(export_model(scratch, SEED, size), scratch / "served", items, SEED)
+    beam_width = size.beam_widths[-1]
     options = {
         "workers": THREADS,
         "result_cache": 0,
@@ -135,7 +153,7 @@ def _both(
         "provider": "cpu",
     }
     with serving(bundle, scratch, options) as server:
-        yield BareEngine(bundle, size.beam_widths[-1], THREADS), server
+        yield _Bench(bundle, beam_width, scratch, BareEngine(bundle, beam_width, THREADS), server)
 
 
 async def _under_load(
@@ -156,32 +174,47 @@ async def _warm_up(settings: ServiceBench, server: Server, texts: Iterator[str])
     await client.close()
 
 
-def _alone(
-    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
-) -> dict[str, Any]:
+def _alone(settings: ServiceBench, bench: _Bench, texts: Iterator[str], report: Report) -> dict[str, Any]:
     """One search at a time, once the service is warm."""
     report("Warming up")
-    uvloop.run(_warm_up(settings, server, texts))
+    uvloop.run(_warm_up(settings, bench.server, texts))
     engine: list[NDArray[np.float64]] = []
+    empty: list[float] = []
     served: list[float] = []
     stages: list[dict[str, float]] = []
-    with closing(LoneClient(server.port)) as client:
+    with (
+        serving_empty(bench.bundle, bench.scratch, bench.beam_width) as bystander,
+        closing(LoneClient(bystander.port)) as of_empty,
+        closing(LoneClient(bench.server.port)) as of_service,
+    ):
+        _one_by_one(of_empty, texts, settings.searches)  # its first ones are slow
         for turn in range(settings.rounds):
             report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
-            engine.append(bare.latencies(texts, settings.searches))
-            for text in itertools.islice(texts, settings.searches):
-                reply = client.send(search_request(text))
-                if reply.status != 200:
-                    raise ServiceBenchError(f"a search was answered with status {reply.status}")
+            engine.append(bench.bare.latencies(texts, settings.searches))
+            empty += [reply.seconds for reply in _one_by_one(of_empty, texts, settings.searches)]
+            for reply in _one_by_one(of_service, texts, settings.searches):
                 served.append(reply.seconds)
                 stages.append(json.loads(reply.body)["timings_ms"])
-    engine_ms, service_ms = (1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), served))
+    engine_ms, empty_ms, service_ms = (
+        1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), empty, served)
+    )
     return {
         "engine_p50_ms": engine_ms,
+        "empty_p50_ms": empty_ms,
         "service_p50_ms": service_ms,
+        "empty_overhead_p50_ms": empty_ms - engine_ms,
         "overhead_p50_ms": service_ms - engine_ms,
         "stages_p50_ms": {name: statistics.median(stage[name] for stage in stages) for name in stages[0]},
     }
+
+
+def _one_by_one(client: LoneClient, texts: Iterator[str], n: int) -> list[Reply]:
+    """The answers to n searches, each sent when the one before is answered."""
+    replies = [client.send(search_request(text)) for text in itertools.islice(texts, n)]
+    for reply in replies:
+        if reply.status != 200:
+            raise ServiceBenchError(f"a search was answered with status {reply.status}")
+    return replies
 
 
 async def _saturation(
@@ -269,18 +302,20 @@ def _queries(titles: Sequence[str]) -> Iterator[str]:
 def _print(result: dict[str, Any], console: Console) -> None:
     alone, small, full, over = (result[part] for part in ("alone", "small", "saturation", "overload"))
     table = Table(box=None, header_style="dim")
-    for header in ("", "engine", "service", ""):
+    for header in ("", "engine", "empty", "service", ""):
         table.add_column(header, justify="right")
     for model, figures in ((result["model"], alone), (small["model"], small)):
         table.add_row(
             f"{model}, one at a time, p50 ms",
             f"{figures['engine_p50_ms']:.2f}",
+            f"{figures['empty_p50_ms']:.2f}",
             f"{figures['service_p50_ms']:.2f}",
             f"+{figures['overhead_p50_ms']:.2f}",
         )
     table.add_row(
         f"{result['model']}, full load, queries/s",
         f"{full['engine_rate']:.1f}",
+        "",
         f"{full['service_rate']:.1f}",
         f"{full['saturation_share']:.0%}",
     )

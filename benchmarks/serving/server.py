@@ -42,20 +42,27 @@ class Server:
 def serving(bundle: Path, scratch: Path, settings: Mapping[str, object]) -> Iterator[Server]:
     """Serve a bundle; settings are those of ``service.settings`` by name."""
     environment = {f"RADSEARCH_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [
-        sys.executable,
-        "-m",
-        "radsearch",
-        "serve",
-        "--bundle",
-        f"bench={bundle}",
-        "--port",
-        "0",
-        "--json",
-    ]
+    given = ["serve", "--bundle", f"bench={bundle}", "--port", "0", "--json"]
+    with _started(
+        ["radsearch", *given, "--event-log", str(scratch / "events")], scratch, environment
+    ) as server:
+        yield server
+
+
+@contextmanager
+def serving_empty(bundle: Path, scratch: Path, beam_width: int) -> Iterator[Server]:
+    """Serve a bundle by :mod:`benchmarks.serving.empty`."""
+    given = [str(bundle), str(beam_width)]
+    with _started(["benchmarks.serving.empty", *given], scratch, {}) as server:
+        yield server
+
+
+@contextmanager
+def _started(module: list[str], scratch: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """A module with arguments in a process of its own, whose first line of JSON says where it listens."""
     with (scratch / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, "--event-log", str(scratch / "events")],
+            [sys.executable, "-m", *module],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -43,6 +43,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None:
     alone, full, over = result["alone"], result["saturation"], result["overload"]
     assert result["overhead_p50_ms"] == alone["service_p50_ms"] - alone["engine_p50_ms"]
+    assert alone["empty_overhead_p50_ms"] == alone["empty_p50_ms"] - alone["engine_p50_ms"]
+    assert alone["empty_p50_ms"] > 0
     assert alone["stages_p50_ms"].keys() == {"tokenize", "queue", "decode", "items", "total"}
     small = result["small"]
     assert (small["model"], small["beam_width"]) == ("64x1", 4)
