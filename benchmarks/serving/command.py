@@ -102,7 +102,7 @@ def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, 
     texts = _queries(items)
     with _bench(settings, settings.size, items, scratch / "model") as bench:
         alone = _alone(settings, bench, texts, report)
-        loads = uvloop.run(_under_load(settings, bench.bare, bench.server, texts, report))
+        loads = uvloop.run(_under_load(settings, bench, texts, report))
     with _bench(settings, settings.small, items, scratch / "small") as bench:
         small = _alone(settings, bench, texts, report)
     return {
@@ -157,13 +157,13 @@ def _bench(settings: ServiceBench, size: Size, items: Sequence[str], scratch: Pa
 
 
 async def _under_load(
-    settings: ServiceBench, bare: BareEngine, server: Server, texts: Iterator[str], report: Report
+    settings: ServiceBench, bench: _Bench, texts: Iterator[str], report: Report
 ) -> dict[str, Any]:
     """Many searches at once, of a service that is warm."""
-    client = Client(server.port)
+    client = Client(bench.server.port)
     requests = map(search_request, texts)
-    full = await _saturation(settings, bare, client, texts, requests, report)
-    over = await _overload(settings, full["service_rate"], client, server, requests, report)
+    full = await _saturation(settings, bench.bare, client, texts, requests, report)
+    over = await _overload(settings, full["service_rate"], client, bench.server, requests, report)
     await client.close()
     return {"saturation": full, "overload": over}
 

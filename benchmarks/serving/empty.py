@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.serving.bare import BareEngine
+from service.server import url_of
 
 HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"{}"}
@@ -46,7 +47,7 @@ def main() -> None:
     app = Empty(BareEngine(Path(path), int(beam_width), threads=1))
     config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="off", log_config=None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(json.dumps({"url": "http://127.0.0.1:{1}".format(*listener.getsockname())}), flush=True)
+        print(json.dumps({"url": url_of(listener)}), flush=True)
         uvicorn.Server(config).run([listener])
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -22,7 +23,34 @@ class Outcome:
     degraded: tuple[str, ...] = ()
 
 
-class Load:
+class Clients(ABC):
+    """Threads that each use a service over and over, from when the context is entered.
+
+    Args:
+        url: of the service.
+        n_clients: how many threads.
+    """
+
+    def __init__(self, url: str, n_clients: int) -> None:
+        self._url = url
+        self._numbers = count()  # for searches of which no two are alike
+        self._threads = [threading.Thread(target=self._run) for _ in range(n_clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """What one client does until it has an end."""
+
+
+class Load(Clients):
     """Clients that send search after search, no two alike, each when its last one has ended.
 
     With ``leave_when_told`` they do what a load balancer does: they send no more to a server that says
@@ -33,23 +61,15 @@ class Load:
     """
 
     def __init__(self, url: str, n_clients: int, leave_when_told: bool, fields: dict[str, Any]) -> None:
+        super().__init__(url, n_clients)
         self._leave_when_told = leave_when_told
         self.outcomes: list[Outcome] = []
-        self._url = url
         self._fields = fields
-        self._numbers = count()
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(n_clients)]
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stopped.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__(*exception)
 
     def _run(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as client:

@@ -3,21 +3,20 @@
 import json
 import os
 import signal
-import threading
 import time
-from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.service.load import Clients
 from tests.service.waiting import until
 
 FSYNC_S = 1.0  # what one write and fsync may take on a busy machine
 
 
-class Shoppers:
+class Shoppers(Clients):
     """Clients that search, click the first item and search again, until the service is gone.
 
     Attributes:
@@ -27,21 +26,10 @@ class Shoppers:
     """
 
     def __init__(self, url: str, n_clients: int = 6) -> None:
+        super().__init__(url, n_clients)
         self.searches: dict[str, float] = {}
         self.clicks: list[str] = []
         self.failed: list[str] = []
-        self._url = url
-        self._numbers = count()
-        self._threads = [threading.Thread(target=self._run) for _ in range(n_clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.join()
 
     def _run(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as client:
