@@ -24,6 +24,7 @@ from benchmarks.memory import peak_bytes, restart_peak
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from service.app import start
+from service.device import CPU, Device
 from service.experiments import Caller
 from service.live import LiveCatalogue
 from service.metrics import Metrics
@@ -77,7 +78,7 @@ def live(
 async def measure_delists(model: Path, scratch: Path, n_items: int) -> dict[str, Any]:
     """Milliseconds from the call until the next search is held to the change; Redis has no part in it."""
     path = write_large_catalogue(model, scratch / "large", n_items, SEED)
-    variants = load_variants(_settings(path, scratch))
+    variants = load_variants(_settings(path, scratch), Device(CPU))
     store = ItemStore.connect(None, "bench", 1_000, 3_600, Metrics())
     catalogue = await asyncio.to_thread(LiveCatalogue, variants, store, 16, Metrics())
     delist, undelist, first_filter = [], [], []

@@ -15,6 +15,7 @@ from service.batcher import Batcher
 from service.builder import OfferBuilder
 from service.bundles import BundleDirectory
 from service.cache import ResultCache
+from service.device import open_device
 from service.epoch import Epoch
 from service.event_files import EventFiles
 from service.events import EventLog
@@ -107,7 +108,8 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         stack.push_async_callback(keys.close)
         events = _event_log(settings, metrics)
         stack.push_async_callback(events.close)
-        variants = await asyncio.to_thread(load_variants, settings)
+        device = await asyncio.to_thread(open_device, settings.provider)
+        variants = await asyncio.to_thread(load_variants, settings, device)
         store = ItemStore.connect(
             url=settings.redis_url.get_secret_value() if settings.redis_url is not None else None,
             namespace=settings.redis_namespace,
@@ -131,7 +133,9 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
         replica = Replica(
             catalogue,
             Announcements(redis_clients.connect(store.address, WRITE_TIMEOUT_S), settings.redis_namespace),
-            OfferBuilder(settings, {name: each.bundle.path for name, each in variants.items()}, bundles),
+            OfferBuilder(
+                settings, device, {name: each.bundle.path for name, each in variants.items()}, bundles
+            ),
             metrics,
         )
         stack.push_async_callback(replica.close)
@@ -141,7 +145,7 @@ async def start(settings: ServiceSettings, metrics: Metrics, tracing: Tracing) -
             max_batch_s=settings.max_batch_ms / 1000,
             max_queue_s=settings.max_queue_ms / 1000,
             queue_limit=settings.queue_limit,
-            workers=settings.workers,
+            workers=settings.workers or device.workers(settings.processes),
             metrics=metrics,
             tracing=tracing,
         )

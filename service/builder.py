@@ -7,6 +7,7 @@ from pathlib import Path
 from service.bundle import Bundle
 from service.bundles import BundleDirectory
 from service.desired import DesiredState, Source
+from service.device import Device
 from service.offer import Offer
 from service.settings import ServiceSettings
 from service.variants import Variant, with_engine
@@ -18,12 +19,14 @@ class OfferBuilder:
 
     Attributes:
         settings: how models are loaded.
+        device: where they are loaded.
         configured: directories of the bundles in the settings, by name of the variant; the first answers
             where nothing else is said.
         bundles: where all other bundles lie.
     """
 
     settings: ServiceSettings
+    device: Device
     configured: Mapping[str, Path]
     bundles: BundleDirectory
 
@@ -60,7 +63,7 @@ class OfferBuilder:
     def _variant(self, name: str, desired: DesiredState) -> Variant:
         ref = desired.loaded.get(name)
         path = self.configured[name] if ref is None else self.bundles.path(ref)
-        return with_engine(name, Bundle.load(path), self.settings)
+        return with_engine(name, Bundle.load(path), self.settings, self.device)
 
     def _catalogue(self, source: Source) -> Path | None:
         return None if source.bundle is None else self.bundles.path(source.bundle)

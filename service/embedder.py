@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from service.device import load_graph
+from service.device import Device, Resident, load_graph
 from sid import TfidfEmbedder
 from sid.manifest import BundleError
 from sid.tfidf import DESCRIPTION
@@ -33,10 +33,12 @@ class SentenceEncoder:
 
     Attributes:
         session: gives the unit vectors.
+        device: that runs it.
         tokenizer: cuts and pads as the encoder needs it.
     """
 
-    session: ort.InferenceSession
+    session: Resident[ort.InferenceSession]
+    device: Device
     tokenizer: Tokenizer
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
@@ -46,7 +48,7 @@ class SentenceEncoder:
             "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
             "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
         }
-        (vectors,) = self.session.run(["unit_vectors"], feeds)
+        (vectors,) = self.device.run(lambda: self.session.value.run(["unit_vectors"], feeds))
         embeddings: Embeddings = vectors
         return embeddings
 
@@ -62,12 +64,12 @@ class NoEmbedder:
         return np.zeros((len(texts), self.dim), dtype=np.float32)
 
 
-def load_embedder(directory: Path, provider: str, intra_threads: int) -> Embedder:
+def load_embedder(directory: Path, device: Device, intra_threads: int) -> Embedder:
     """Read the embedder of a bundle.
 
     Args:
         directory: ``embedder/`` of the bundle.
-        provider: where a sentence encoder runs.
+        device: that runs a sentence encoder.
         intra_threads: of its runs.
 
     Raises:
@@ -82,7 +84,8 @@ def load_embedder(directory: Path, provider: str, intra_threads: int) -> Embedde
                 return TfidfEmbedder.load(directory)
             case "sentence":
                 return SentenceEncoder(
-                    load_graph(directory / description["encoder"], provider, intra_threads),
+                    load_graph(directory / description["encoder"], device, intra_threads),
+                    device,
                     _load_tokenizer(directory / description["tokenizer"]),
                 )
             case "npy":

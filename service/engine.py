@@ -4,17 +4,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.device import CUDA, choose_graphs, choose_provider, load_graph
+from service.device import CUDA, Device, OwnedDevice, Resident, choose_graphs, load_graph
 from service.embedder import Embeddings, NoEmbedder, load_embedder
 from service.errors import ServiceError
-from service.searches import OUTPUTS, BoundTrie, CapturedSearch, DeviceTrie, PlainSearch, Search, on_device
+from service.searches import OUTPUTS, BoundTrie, CapturedSearch, DeviceTrie, PlainSearch, Search
 from service.tokenizer import Query
 from sid import MOST_NODES, Ranking, Trie
 from sid.manifest import RUNNERS_UP, Graph
@@ -73,7 +73,7 @@ class Engine:
     def __init__(
         self,
         bundle: Bundle,
-        provider: Literal["auto", "cpu", "cuda"],
+        device: Device,
         precision: str,
         intra_threads: int,
         max_batch: int,
@@ -82,22 +82,21 @@ class Engine:
 
         Args:
             bundle: that holds them.
-            provider: where to run them, see :func:`choose_provider`.
+            device: that runs them.
             precision: which graphs, see :func:`choose_graphs`.
             intra_threads: of one run; 0 takes all cores.
             max_batch: prompts in a batch at most.
 
         Raises:
             BundleError: if one cannot be loaded.
-            ServiceError: if CUDA is asked for and not to be had, or a graph of the precision.
+            ServiceError: if the device, or a graph of the precision, is not to be had.
         """
         self._bundle = bundle
         self._intra_threads = intra_threads
         self._max_batch = max_batch
-        self._provider = choose_provider(provider)
-        self._device = "cuda" if self._provider == CUDA else "cpu"
-        self._embedder = load_embedder(bundle.path / "embedder", self._provider, intra_threads)
-        self._graphs = choose_graphs(bundle.manifest.graphs, self._provider, precision)
+        self._device = device
+        self._embedder = load_embedder(bundle.path / "embedder", device, intra_threads)
+        self._graphs = choose_graphs(bundle.manifest.graphs, device.provider, precision)
         self._searches = {width: self._load(graph) for width, graph in self._graphs.items()}
         self._explaining: dict[int, Search] = {}
         self._loading = threading.Lock()
@@ -105,7 +104,7 @@ class Engine:
     @property
     def provider(self) -> str:
         """The execution provider that runs the graphs."""
-        return self._provider
+        return self._device.provider
 
     @property
     def beam_widths(self) -> tuple[int, ...]:
@@ -134,11 +133,11 @@ class Engine:
             if graph.provider == CUDA
         }
         on_the_device = DeviceTrie(self._bound(trie.graph_inputs), budgets)
-        return BoundTrie(on_the_device, alive, on_device(alive, self._device))
+        return BoundTrie(on_the_device, alive, self._device.place(alive))
 
     def rebind(self, bound: BoundTrie, alive: NDArray[np.bool_]) -> BoundTrie:
         """The same trie on the device with other nodes alive, bool [n_nodes]."""
-        return replace(bound, alive=alive, alive_on_device=on_device(alive, self._device))
+        return replace(bound, alive=alive, alive_on_device=self._device.place(alive))
 
     def embed_items(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts of items, float32 [n, embedding_dim]; blocks.
@@ -220,8 +219,8 @@ class Engine:
     def _load(self, graph: Graph) -> Search:
         captures = graph.provider == CUDA
         path = self._bundle.graph_path(graph.file)
-        load = partial(load_graph, path, self._provider, self._intra_threads, captures)
-        if captures:
+        load = partial(load_graph, path, self._device, self._intra_threads, captures)
+        if isinstance(self._device, OwnedDevice) and captures:
             return CapturedSearch(load, self._device, graph.beam_width)
         return PlainSearch(load(), self._device, graph.beam_width)
 
@@ -231,7 +230,7 @@ class Engine:
             if width not in self._explaining:
                 graph = self._graphs[width]
                 path = self._bundle.graph_path(graph.explanation)
-                session = load_graph(path, self._provider, self._intra_threads)
+                session = load_graph(path, self._device, self._intra_threads)
                 levels = [
                     f"level_{level}_{what}"
                     for level in range(len(self._bundle.quantizer.codebook_sizes))
@@ -240,8 +239,8 @@ class Engine:
                 self._explaining[width] = PlainSearch(session, self._device, width, (*OUTPUTS, *levels))
             return self._explaining[width]
 
-    def _bound(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, ort.OrtValue]:
-        return {name: on_device(array, self._device) for name, array in arrays.items()}
+    def _bound(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Resident[ort.OrtValue]]:
+        return {name: self._device.place(array) for name, array in arrays.items()}
 
 
 def pad_left(prompts: list[tuple[int, ...]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -1,6 +1,5 @@
 """Running a graph over a trie that lies on the device; on a GPU as CUDA graphs, captured and replayed."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,6 +8,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+
+from service.device import Device, OwnedDevice, Resident
 
 OUTPUTS = ("sids", "log_probs", "leaves", "query_vector")
 LENGTH_BUCKET = 16  # tokens; prompts are padded to a multiple of it where graphs are captured
@@ -28,8 +29,8 @@ class DeviceTrie:
         budgets: what graphs of fixed sizes read beside them, by beam width and input.
     """
 
-    arrays: Mapping[str, ort.OrtValue]
-    budgets: Mapping[int, Mapping[str, ort.OrtValue]]
+    arrays: Mapping[str, Resident[ort.OrtValue]]
+    budgets: Mapping[int, Mapping[str, Resident[ort.OrtValue]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class BoundTrie:
 
     trie: DeviceTrie
     alive: NDArray[np.bool_]
-    alive_on_device: ort.OrtValue
+    alive_on_device: Resident[ort.OrtValue]
 
 
 class Search(Protocol):
@@ -75,24 +76,29 @@ class PlainSearch:
     """Runs a graph with the trie bound and the batch as it comes.
 
     Args:
-        session: the graph.
-        device: "cpu" or "cuda".
+        session: the graph, loaded on the device.
+        device: that runs it.
         beam_width: K.
         outputs: what a run gives.
     """
 
     def __init__(
-        self, session: ort.InferenceSession, device: str, beam_width: int, outputs: Sequence[str] = OUTPUTS
+        self,
+        session: Resident[ort.InferenceSession],
+        device: Device,
+        beam_width: int,
+        outputs: Sequence[str] = OUTPUTS,
     ) -> None:
         self._session = session
         self._device = device
         self._beam_width = beam_width
         self._outputs = outputs
-        self._has_budget = any(value.name.startswith("chunks_") for value in session.get_inputs())
+        self._has_budget = any(value.name.startswith("chunks_") for value in session.value.get_inputs())
 
     def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
-        return self._run(self._session, bound, feeds, masks)
+        alive = np.concatenate([bound.alive, *masks]) if masks else None
+        return self._device.run(lambda: self._run(self._session.value, bound, feeds, alive))
 
     def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
         """As in :class:`Search`: of any size, one."""
@@ -104,14 +110,13 @@ class PlainSearch:
         session: ort.InferenceSession,
         bound: BoundTrie,
         feeds: Feeds,
-        masks: Sequence[NDArray[np.bool_]],
+        alive: NDArray[np.bool_] | None,
     ) -> list[NDArray[Any]]:
+        """Run on the device; ``alive`` stands in for what is on offer, where there are filters."""
         binding = session.io_binding()
         self._bind_trie(binding, bound.trie)
-        alive = (
-            on_device(np.concatenate([bound.alive, *masks]), self._device) if masks else bound.alive_on_device
-        )
-        binding.bind_ortvalue_input("alive", alive)
+        offered = bound.alive_on_device if alive is None else self._device.place(alive)
+        binding.bind_ortvalue_input("alive", offered.value)
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
         for name in self._outputs:
@@ -125,7 +130,7 @@ class PlainSearch:
     def _bind_trie(self, binding: ort.IOBinding, trie: DeviceTrie) -> None:
         budget = trie.budgets[self._beam_width] if self._has_budget else {}
         for name, value in (*trie.arrays.items(), *budget.items()):
-            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_input(name, value.value)
 
 
 @dataclass
@@ -143,21 +148,21 @@ class _Captures:
     """What a session has captured over one trie.
 
     Attributes:
-        session: it, and no other can replay them.
+        session: no other can replay them.
         alive: what is on offer, in memory that every one of them reads.
         offered: the same on the host.
         by_size: captures by number of prompts and length.
     """
 
-    session: ort.InferenceSession
-    alive: ort.OrtValue
+    session: Resident[ort.InferenceSession]
+    alive: Resident[ort.OrtValue]
     offered: NDArray[np.bool_]
-    by_size: dict[tuple[int, ...], _Capture] = field(default_factory=dict)
+    by_size: dict[tuple[int, ...], Resident[_Capture]] = field(default_factory=dict)
 
     def offer(self, alive: NDArray[np.bool_]) -> None:
         """Let the next run reach other nodes; nothing is captured anew."""
         if alive is not self.offered:
-            self.alive.update_inplace(alive)
+            self.alive.value.update_inplace(alive)
             self.offered = alive
 
 
@@ -166,45 +171,51 @@ class CapturedSearch(PlainSearch):
 
     Batches are padded to a power of two and prompts to a multiple of ``LENGTH_BUCKET``, so that there are few
     sizes; what is captured reads its inputs where they lay, so every batch is written there. A batch with
-    filters runs as it comes: its masks have a size of their own. One batch runs at a time, the device's own.
+    filters runs as it comes: its masks have a size of their own. The device's owner runs one batch at a time.
     Captures last as long as their session, so every ``MOST_TRIES`` tries another is loaded, and a session
     goes with the last trie that it captured.
 
     Args:
         load: the graph, with ``enable_cuda_graph``.
-        device: "cuda"; "cpu" runs the same steps and captures nothing.
+        device: a GPU; an owned CPU runs the same steps and captures nothing.
         beam_width: K.
         outputs: what a run gives.
     """
 
     def __init__(
         self,
-        load: Callable[[], ort.InferenceSession],
-        device: str,
+        load: Callable[[], Resident[ort.InferenceSession]],
+        device: OwnedDevice,
         beam_width: int,
         outputs: Sequence[str] = OUTPUTS,
     ) -> None:
         super().__init__(load(), device, beam_width, outputs)
         self._load = load
-        self._running = threading.Lock()
         self._captures: WeakKeyDictionary[DeviceTrie, _Captures] = WeakKeyDictionary()
         self._n_tries = 0  # that the session has captured, those that are gone too
         self._n_captured = 0
 
     def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
+        if masks:
+            alive = np.concatenate([bound.alive, *masks])
+            return self._device.run(
+                lambda: self._run(self._captures_of(bound).session.value, bound, feeds, alive)
+            )
         padded = _padded(feeds)
-        with self._running:
-            captures = self._captures_of(bound)
-            capture = None if masks else self._capture(captures, bound.trie, padded)
-            if capture is None:
-                return self._run(captures.session, bound, feeds, masks)
-            captures.offer(bound.alive)
-            for name, array in padded.items():
-                capture.inputs[name].update_inplace(array)
-            captures.session.run_with_iobinding(capture.binding, capture.options)
-            n_queries = len(feeds["tokens"])
-            return [output.numpy()[:n_queries].copy() for output in capture.outputs]
+        return self._device.run(lambda: self._replay(bound, feeds, padded))
+
+    def _replay(self, bound: BoundTrie, feeds: Feeds, padded: Feeds) -> list[NDArray[Any]]:
+        captures = self._captures_of(bound)
+        resident = self._capture(captures, bound.trie, padded)
+        if resident is None:
+            return self._run(captures.session.value, bound, feeds, None)
+        captures.offer(bound.alive)
+        capture, n_queries = resident.value, len(feeds["tokens"])
+        for name, array in padded.items():
+            capture.inputs[name].update_inplace(array)
+        captures.session.value.run_with_iobinding(capture.binding, capture.options)
+        return [output.numpy()[:n_queries].copy() for output in capture.outputs]
 
     def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
         """As in :class:`Search`: each size that is captured."""
@@ -219,35 +230,36 @@ class CapturedSearch(PlainSearch):
             if self._n_tries == MOST_TRIES:
                 self._session, self._n_tries = self._load(), 0
             self._n_tries += 1
-            own = on_device(bound.alive.copy(), self._device)  # on a CPU it would be the offer's own memory
+            own = self._device.place(bound.alive.copy())  # on a CPU it would be the offer's own memory
             captures = self._captures[bound.trie] = _Captures(self._session, own, bound.alive)
         return captures
 
-    def _capture(self, captures: _Captures, trie: DeviceTrie, feeds: Feeds) -> _Capture | None:
+    def _capture(self, captures: _Captures, trie: DeviceTrie, feeds: Feeds) -> Resident[_Capture] | None:
         """The capture for a size of batch; None if it would be one too many."""
         size = feeds["tokens"].shape
         if size not in captures.by_size:
             if len(captures.by_size) >= MOST_CAPTURES:
                 return None
-            captures.by_size[size] = self._prepared(captures, trie, feeds)
+            captures.by_size[size] = Resident(self._device, lambda: self._prepared(captures, trie, feeds))
         return captures.by_size[size]
 
     def _prepared(self, captures: _Captures, trie: DeviceTrie, feeds: Feeds) -> _Capture:
         """Memory and bindings; onnxruntime captures at the first run."""
-        described = {output.name: output for output in captures.session.get_outputs()}
-        inputs = {name: on_device(array, self._device) for name, array in feeds.items()}
+        session, device = captures.session.value, self._device.name
+        described = {output.name: output for output in session.get_outputs()}
+        inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in feeds.items()}
         outputs = {
             name: ort.OrtValue.ortvalue_from_shape_and_type(
                 [len(feeds["tokens"]), *described[name].shape[1:]],
                 _TYPES[described[name].type],
-                self._device,
+                device,
                 0,
             )
             for name in self._outputs
         }
-        binding = captures.session.io_binding()
+        binding = session.io_binding()
         self._bind_trie(binding, trie)
-        for name, value in {**inputs, "alive": captures.alive}.items():
+        for name, value in {**inputs, "alive": captures.alive.value}.items():
             binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
@@ -258,11 +270,6 @@ class CapturedSearch(PlainSearch):
 
 
 _TYPES = {"tensor(int32)": np.int32, "tensor(float)": np.float32}
-
-
-def on_device(array: NDArray[Any], device: str) -> ort.OrtValue:
-    """The array as an OrtValue; on the CPU it aliases the array's memory, which must not change."""
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
 
 
 def _padded(feeds: Feeds) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,5 @@
 """What the service can be told: flags before environment before file before defaults."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +59,6 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
-def _workers(settings: dict[str, Any]) -> int:
-    """The cores of the machine, shared out to the processes."""
-    processes: int = settings.get("processes", 1)  # absent where it is itself a mistake
-    return max(1, (os.cpu_count() or 1) // processes)
-
-
 class ServiceSettings(BaseSettings):
     """Settings of one service process, from ``RADSEARCH_*``, plus the plain ``PORT`` and ``REDIS_URL``."""
 
@@ -118,8 +111,8 @@ class ServiceSettings(BaseSettings):
     processes: int = Field(1, ge=1)
     """Processes that answer on the port; each loads all bundles, and keeps the limits below by itself."""
 
-    workers: int = Field(default_factory=_workers, ge=1)
-    """Beam searches that run side by side in a process; by default the cores, shared out to the processes."""
+    workers: int | None = Field(None, ge=1)
+    """Batches under way in a process at once; by default the cores, shared out to the processes; 2 on a GPU."""
 
     max_batch: int = Field(32, ge=1)
     """Queries in one device batch at most."""

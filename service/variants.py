@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from service.bundle import Bundle
+from service.device import Device
 from service.engine import Engine
 from service.errors import ServiceError
 from service.settings import ServiceSettings
@@ -37,8 +38,8 @@ class Variant:
         return widest if asked is None else min(asked, widest)
 
 
-def load_variants(settings: ServiceSettings) -> dict[str, Variant]:
-    """Load every bundle's model; blocks.
+def load_variants(settings: ServiceSettings, device: Device) -> dict[str, Variant]:
+    """Load every bundle's model on the device; blocks.
 
     Returns:
         Variants by name, in the order of the settings; at least one.
@@ -55,17 +56,17 @@ def load_variants(settings: ServiceSettings) -> dict[str, Variant]:
         name = source.name or bundle.manifest.name
         if name in variants:
             raise ServiceError(f"two bundles are named '{name}'; name them apart with --bundle NAME=DIR")
-        variants[name] = with_engine(name, bundle, settings)
+        variants[name] = with_engine(name, bundle, settings, device)
     return variants
 
 
-def with_engine(name: str, bundle: Bundle, settings: ServiceSettings) -> Variant:
+def with_engine(name: str, bundle: Bundle, settings: ServiceSettings, device: Device) -> Variant:
     """Load the model of a bundle on the device; blocks.
 
     Raises:
-        ServiceError: if the device of the settings is not to be had.
+        ServiceError: if the bundle has no graph of the precision of the settings.
         sid.manifest.BundleError: if the model cannot be loaded.
     """
     precision = settings.precision_of(name)
-    engine = Engine(bundle, settings.provider, precision, settings.intra_threads, settings.max_batch)
+    engine = Engine(bundle, device, precision, settings.intra_threads, settings.max_batch)
     return Variant(name, bundle, engine)

@@ -1,7 +1,7 @@
 """The exported graph as a GPU serves it: float16, the trie on the device, CUDA graphs replayed."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,21 @@ from benchmarks.decode.trie_step import Logits, trie_graph, trie_inputs
 from model_export.graph import build_graph
 from model_export.graph_files import GraphWriter
 from model_export.proof import weights_of
-from service.device import CPU, CUDA, load_graph
-from service.searches import BoundTrie, CapturedSearch, DeviceTrie, on_device
+from service.device import Device, OwnedDevice, load_graph
+from service.searches import BoundTrie, CapturedSearch, DeviceTrie
 from sid import Trie
 from training.model import Prompts
 
 
-def captured_search(setup: Setup, beam_width: int, device: str) -> Callable[[Prompts], list[NDArray[Any]]]:
+def captured_search(
+    setup: Setup, beam_width: int, device: OwnedDevice
+) -> Callable[[Prompts], list[NDArray[Any]]]:
     """Load the graph and bring the trie to the device.
 
     Args:
         setup: weights and SIDs.
         beam_width: K.
-        device: "cuda"; "cpu" runs the same steps and captures nothing.
+        device: a GPU; a CPU takes the same steps and captures nothing.
 
     Returns:
         A search, prompts to SIDs int32 [B, K, L], log-probabilities float32 [B, K], leaves and query vectors.
@@ -34,13 +36,13 @@ def captured_search(setup: Setup, beam_width: int, device: str) -> Callable[[Pro
     with tempfile.TemporaryDirectory() as directory:
         model = build_graph(setup.decoder.config, weights_of(setup.decoder), beam_width, for_gpu=True)
         path = GraphWriter(Path(directory), "weights.bin").write(model, "decoder.onnx")
-        session = _load(path, device)
+        session = load_graph(path, device, 0, captures=True)
     arrays, budget = (
-        _on_device(inputs, device)
+        {name: device.place(array) for name, array in inputs.items()}
         for inputs in (setup.trie.graph_inputs, setup.trie.chunk_budget(beam_width))
     )
     alive = np.ones(setup.trie.n_nodes, dtype=bool)
-    trie = BoundTrie(DeviceTrie(arrays, {beam_width: budget}), alive, on_device(alive, device))
+    trie = BoundTrie(DeviceTrie(arrays, {beam_width: budget}), alive, device.place(alive))
     search = CapturedSearch(lambda: session, device, beam_width)
 
     def run(prompts: Prompts) -> list[NDArray[Any]]:
@@ -63,16 +65,16 @@ class CapturedTrieStep:
         codebooks: codes per level.
         logits: of level 0 float32 [B, 1, V_0], of later levels [B, K, V_l].
         beam_width: K.
-        device: "cuda"; "cpu" runs the same steps and captures nothing.
+        device: a GPU; a CPU takes the same steps and captures nothing.
     """
 
     def __init__(
-        self, trie: Trie, codebooks: tuple[int, ...], logits: Logits, beam_width: int, device: str
+        self, trie: Trie, codebooks: tuple[int, ...], logits: Logits, beam_width: int, device: Device
     ) -> None:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "trie.onnx"
             path.write_bytes(trie_graph(len(codebooks), beam_width, codebooks))
-            self._session = _load(path, device)
+            self._session = load_graph(path, device, 0, captures=True)
         batch_size = len(logits[0])
         self._arrays = {
             **{f"logits_{level}": values for level, values in enumerate(logits)},
@@ -81,30 +83,22 @@ class CapturedTrieStep:
             **trie.chunk_budget(beam_width),
         }
         self._outputs = {
-            name: ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, device, 0)
+            name: ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, device.name, 0)
             for name, shape, dtype in (
                 ("sids", [batch_size, beam_width, len(codebooks)], np.int32),
                 ("log_probs", [batch_size, beam_width], np.float32),
             )
         }
-        self._binding = self._session.io_binding()
-        for name, value in _on_device(self._arrays, device).items():
-            self._binding.bind_ortvalue_input(name, value)
+        self._binding = self._session.value.io_binding()
+        for name, array in self._arrays.items():
+            self._binding.bind_ortvalue_input(name, device.place(array).value)
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> None:
         """Take all steps."""
-        self._session.run_with_iobinding(self._binding)
+        self._session.value.run_with_iobinding(self._binding)
 
     def found(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """SIDs int32 [B, K, L] and log-probabilities float32 [B, K] of the last run, best first."""
         return self._outputs["sids"].numpy(), self._outputs["log_probs"].numpy()
-
-
-def _load(path: Path, device: str) -> ort.InferenceSession:
-    return load_graph(path, CUDA if device == "cuda" else CPU, 0, captures=True)
-
-
-def _on_device(arrays: Mapping[str, NDArray[Any]], device: str) -> dict[str, ort.OrtValue]:
-    return {name: on_device(array, device) for name, array in arrays.items()}

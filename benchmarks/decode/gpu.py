@@ -28,7 +28,7 @@ from benchmarks.decode.speed import EAGER, OURS, DecodeError, Found, Search
 from benchmarks.decode.static import StaticIndex
 from benchmarks.decode.trie_speed import DENSE_LEVELS, LEVELS, STATIC, random_logits
 from benchmarks.rounds import Report, timed
-from service.device import CUDA
+from service.device import CPU, CUDA, Device, OwnedDevice
 from sid import Trie
 from training.model import Prompts
 from training.search import TrieTree
@@ -187,7 +187,7 @@ def _decode(
     """Rows of one decoder, a batch size each."""
     report(f"Making decoder {shape.name}")
     setup, beam_width = Setup.make(shape, seed), settings.beam_width
-    graph = captured_search(setup, beam_width, device.type)
+    graph = captured_search(setup, beam_width, OwnedDevice(_provider(device)))
     searches = {
         OURS: lambda prompts: Found(graph(prompts)[0], None),
         **torch_searches(setup, beam_width, device),
@@ -220,7 +220,7 @@ def _trie(settings: GpuSettings, seed: int, device: torch.device, report: Report
         trie = Trie.from_table(random_table(settings.n_sids, codebooks, skew, seed))
         logits = random_logits(batch_size, beam_width, codebooks, seed)
         tensors = [torch.from_numpy(of_level).to(device) for of_level in logits]
-        step = CapturedTrieStep(trie, codebooks, logits, beam_width, device.type)
+        step = CapturedTrieStep(trie, codebooks, logits, beam_width, Device(_provider(device)))
         step.run()
         contenders: dict[str, Callable[[], object]] = {OURS: step.run}
         for name, n_dense in DENSE_LEVELS.items():
@@ -243,6 +243,10 @@ def _trie(settings: GpuSettings, seed: int, device: torch.device, report: Report
             }
         )
     return rows
+
+
+def _provider(device: torch.device) -> str:
+    return CUDA if device.type == "cuda" else CPU
 
 
 def _static(index: StaticIndex, beam_width: int, *logits: Tensor) -> tuple[Tensor, Tensor]:

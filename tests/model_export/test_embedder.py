@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 import model_export.embedder
 from model_export.embedder import write_embedder
 from model_export.errors import ExportError
-from service.device import CPU
+from service.device import CPU, Device
 from service.embedder import load_embedder
 from training.sids.sentence import SentenceEmbedder
 
@@ -73,7 +73,7 @@ def assert_embeds_as(path: Path, work: Path) -> None:
         "encoder": "encoder.onnx",
         "tokenizer": "tokenizer.json",
     }
-    embedder = load_embedder(work / "embedder", CPU, 1)
+    embedder = load_embedder(work / "embedder", Device(CPU), 1)
     for texts in (TEXTS, TEXTS[:1]):
         np.testing.assert_allclose(embedder.embed(texts), model.embed(texts), atol=1e-5)
 

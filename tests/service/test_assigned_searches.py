@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.device import CPU, Device
 from service.errors import ServiceError
 from service.interleaving import team_draft
 from service.keys import Scope, add_key
@@ -320,12 +321,12 @@ def test_features_change_while_the_service_runs(start_service: Any, tmp_path: Pa
 
 def test_a_bundle_may_have_two_names_and_precisions(bundles: Path) -> None:
     sources = f"sft={bundles / 'sft'},exact@fp32={bundles / 'sft'}"
-    variants = load_variants(ServiceSettings(bundles=sources))
+    variants = load_variants(ServiceSettings(bundles=sources), Device(CPU))
     assert set(variants["exact"].engine.precisions) == {"fp32"}
     assert ServiceSettings(bundles="a@int8=x,b=x", precision="fp16").precision_of("a") == "int8"
     assert ServiceSettings(bundles="a@int8=x,b=x", precision="fp16").precision_of("b") == "fp16"
     with pytest.raises(ServiceError, match="fp16"):
-        load_variants(ServiceSettings(bundles=f"half@fp16={bundles / 'sft'}"))
+        load_variants(ServiceSettings(bundles=f"half@fp16={bundles / 'sft'}"), Device(CPU))
 
 
 @pytest.mark.parametrize(

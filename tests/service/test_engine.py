@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle import Bundle
+from service.device import CPU, Device
 from service.engine import Engine, pad_left
 from service.epoch import Epoch
-from service.errors import ServiceError
 from service.searches import BoundTrie
 from service.tokenizer import Query
 from sid.manifest import BundleError
@@ -34,7 +34,7 @@ def epoch(bundle: Bundle) -> Epoch:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle, "cpu", "auto", intra_threads=1, max_batch=8)
+    return Engine(bundle, Device(CPU), "auto", intra_threads=1, max_batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -120,22 +120,13 @@ def test_nodes_that_are_dead_without_a_filter_are_not_reached(
         np.testing.assert_array_equal(beams.leaves[1], expected.leaves[1 if masks else 0])
 
 
-def test_cuda_that_is_not_there_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(ServiceError, match="--provider cpu"):
-        Engine(bundle, "cuda", "auto", intra_threads=1, max_batch=8)
-
-
-def test_auto_takes_what_is_there(bundle: Bundle) -> None:
-    assert Engine(bundle, "auto", "auto", intra_threads=1, max_batch=8).provider == "CPUExecutionProvider"
-
-
 def test_a_graph_that_cannot_be_loaded(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     monkeypatch.setattr(Bundle, "graph_path", lambda *_: tmp_path / "graph.onnx")
     with pytest.raises(BundleError, match="cannot be loaded"):
-        Engine(bundle, "cpu", "auto", intra_threads=1, max_batch=8)
+        Engine(bundle, Device(CPU), "auto", intra_threads=1, max_batch=8)
 
 
 @pytest.mark.parametrize("explains", [False, True])

@@ -1,6 +1,5 @@
 """``radsearch serve --processes 2``: real processes behind one port."""
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -136,4 +135,3 @@ def test_settings_reach_a_process_as_they_are(bundles: Path, monkeypatch: pytest
     )
     monkeypatch.setenv("RADSEARCH_MAX_K", "7")
     assert read_settings(settings_line(settings)) == settings
-    assert settings.workers == max(1, (os.cpu_count() or 1) // 2)

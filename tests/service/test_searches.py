@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from model_export.graph import build_graph
 from model_export.proof import weights_of
-from service.device import CPU, CUDA, choose_graphs
+from service.device import CPU, CUDA, OwnedDevice, Resident, choose_graphs
 from service.errors import ServiceError
-from service.searches import BoundTrie, CapturedSearch, DeviceTrie, PlainSearch, on_device
+from service.searches import BoundTrie, CapturedSearch, DeviceTrie, PlainSearch
 from sid import SidTable, Trie
 from sid.manifest import Graph, Manifest
 from training.model import Decoder, DecoderConfig
@@ -25,11 +25,15 @@ BEAM_WIDTH = 6
 CODEBOOKS = (5, 4)
 
 
+DEVICE = OwnedDevice(CPU)
+
+
 @pytest.fixture(scope="module")
-def session() -> ort.InferenceSession:
+def session() -> Resident[ort.InferenceSession]:
     config = DecoderConfig(30, CODEBOOKS, 3, 4, d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8)
     graph = build_graph(config, weights_of(Decoder(config)), BEAM_WIDTH, for_gpu=True)
-    return ort.InferenceSession(ir.to_proto(graph).SerializeToString(), providers=[CPU])
+    proto = ir.to_proto(graph).SerializeToString()
+    return Resident(DEVICE, lambda: ort.InferenceSession(proto, providers=[CPU]))
 
 
 def bound(seed: int) -> BoundTrie:
@@ -38,10 +42,10 @@ def bound(seed: int) -> BoundTrie:
     trie = Trie.from_table(SidTable.from_item_codes(codes, CODEBOOKS))
     alive = np.ones(trie.n_nodes, dtype=bool)
     arrays, budget = (
-        {name: on_device(array, "cpu") for name, array in some.items()}
+        {name: DEVICE.place(array) for name, array in some.items()}
         for some in (trie.graph_inputs, trie.chunk_budget(BEAM_WIDTH))
     )
-    return BoundTrie(DeviceTrie(arrays, {BEAM_WIDTH: budget}), alive, on_device(alive, "cpu"))
+    return BoundTrie(DeviceTrie(arrays, {BEAM_WIDTH: budget}), alive, DEVICE.place(alive))
 
 
 def batch(n_queries: int, length: int, seed: int) -> dict[str, NDArray[Any]]:
@@ -54,9 +58,9 @@ def batch(n_queries: int, length: int, seed: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def test_a_padded_batch_gives_what_it_gives_alone(session: ort.InferenceSession) -> None:
-    captured = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH)
-    plain = PlainSearch(session, "cpu", BEAM_WIDTH)
+def test_a_padded_batch_gives_what_it_gives_alone(session: Resident[ort.InferenceSession]) -> None:
+    captured = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH)
+    plain = PlainSearch(session, DEVICE, BEAM_WIDTH)
     tries = [bound(0), bound(1)]
     for seed, (n_queries, length) in enumerate([(1, 4), (3, 9), (4, 16), (3, 17), (3, 9), (1, 4)]):
         for trie in tries:
@@ -68,8 +72,8 @@ def test_a_padded_batch_gives_what_it_gives_alone(session: ort.InferenceSession)
                 assert len(found) == n_queries
 
 
-def test_an_answer_is_not_written_over_by_the_next(session: ort.InferenceSession) -> None:
-    search, trie = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH), bound(0)
+def test_an_answer_is_not_written_over_by_the_next(session: Resident[ort.InferenceSession]) -> None:
+    search, trie = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH), bound(0)
     first = search.run(trie, batch(2, 5, 1), [])
     kept = [array.copy() for array in first]
     search.run(trie, batch(2, 5, 2), [])
@@ -77,8 +81,8 @@ def test_an_answer_is_not_written_over_by_the_next(session: ort.InferenceSession
         np.testing.assert_array_equal(array, expected)
 
 
-def test_filters_hold(session: ort.InferenceSession) -> None:
-    search, trie = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH), bound(0)
+def test_filters_hold(session: Resident[ort.InferenceSession]) -> None:
+    search, trie = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH), bound(0)
     feeds = batch(2, 5, 1)
     nothing = np.zeros(len(trie.alive), dtype=bool)
     feeds["filter_start"] = np.array([0, len(trie.alive)], dtype=np.int32)
@@ -88,56 +92,57 @@ def test_filters_hold(session: ort.InferenceSession) -> None:
 
 
 def test_past_the_most_captures_batches_run_as_they_come(
-    session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+    session: Resident[ort.InferenceSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.searches.MOST_CAPTURES", 1)
-    search, trie = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH), bound(0)
+    search, trie = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH), bound(0)
     for n_queries in (1, 2, 1, 5):
         found = search.run(trie, batch(n_queries, 5, 1), [])
         assert len(found[0]) == n_queries
 
 
 def test_another_offer_is_seen_and_nothing_is_captured_anew(
-    session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+    session: Resident[ort.InferenceSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.searches.MOST_CAPTURES", 1)
-    search, full = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH), bound(0)
+    search, full = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH), bound(0)
     feeds = batch(2, 5, 1)
     found = search.run(full, feeds, [])[2]
     nothing = np.zeros(len(full.alive), dtype=bool)
-    empty = replace(full, alive=nothing, alive_on_device=on_device(nothing, "cpu"))
+    empty = replace(full, alive=nothing, alive_on_device=DEVICE.place(nothing))
     for _ in range(2):  # searches of both offers may be under way side by side
         assert (search.run(empty, feeds, [])[2] == -1).all()
         np.testing.assert_array_equal(search.run(full, feeds, [])[2], found)
 
 
-def test_sessions_go_with_the_tries_that_they_captured(session: ort.InferenceSession) -> None:
+def test_sessions_go_with_the_tries_that_they_captured(session: Resident[ort.InferenceSession]) -> None:
     loaded: list[weakref.ref[Any]] = []
 
     class Session:
         """Cannot be told from onnxruntime's but for its end."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(session, name)
+            return getattr(session.value, name)
 
     def load() -> Any:
-        own = Session()
-        loaded.append(weakref.ref(own))
+        own = Resident(DEVICE, Session)
+        loaded.append(weakref.ref(own.value))
         return own
 
-    search = CapturedSearch(load, "cpu", BEAM_WIDTH)
-    feeds, plain = batch(3, 5, 1), PlainSearch(session, "cpu", BEAM_WIDTH)
+    search = CapturedSearch(load, DEVICE, BEAM_WIDTH)
+    feeds, plain = batch(3, 5, 1), PlainSearch(session, DEVICE, BEAM_WIDTH)
     for seed in range(20):
         trie = bound(seed)
         for found, expected in zip(search.run(trie, feeds, []), plain.run(trie, feeds, []), strict=True):
             np.testing.assert_allclose(found, expected, atol=2e-2)
     del trie
     gc.collect()
+    DEVICE.run(lambda: None)  # the device's owner frees what it is given back, one after another
     assert [own() is not None for own in loaded] == [False, False, True]
 
 
-def test_every_size_that_is_captured_is_warmed_up(session: ort.InferenceSession) -> None:
-    search, trie = CapturedSearch(lambda: session, "cpu", BEAM_WIDTH), bound(0)
+def test_every_size_that_is_captured_is_warmed_up(session: Resident[ort.InferenceSession]) -> None:
+    search, trie = CapturedSearch(lambda: session, DEVICE, BEAM_WIDTH), bound(0)
     for n_queries, length in search.first_batches(max_batch=6, longest=40):
         search.run(trie, batch(n_queries, length, 1), [])
     (captures,) = search._captures.values()
