@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from model_export.bundle import export_bundle
+from model_export.proven_graphs import Precision
 from model_export.source import Source
 from service.bundle import Bundle
 from sid import LexicalIndex, OrderingWeights, SidTable, TfidfEmbedder
@@ -39,11 +40,13 @@ class Size:
     Attributes:
         d_model, n_layers: of its decoder.
         beam_widths: that are exported.
+        precisions: of further graphs beside those in float32.
     """
 
     d_model: int = 64
     n_layers: int = 2
     beam_widths: tuple[int, ...] = (64,)
+    precisions: tuple[Precision, ...] = ()
 
 
 def export_model(directory: Path, seed: int, size: Size = Size()) -> Path:
@@ -68,9 +71,8 @@ def export_model(directory: Path, seed: int, size: Size = Size()) -> Path:
     )
     checkpoint, bundle = directory / "checkpoint", directory / "bundle"
     save_checkpoint(checkpoint, Decoder(config), dataset.tokenizer, ORDERING, Provenance(objective="sft"))
-    export_bundle(
-        Source.load(checkpoint, data), list(size.beam_widths), "random", bundle, on_graph=lambda _: None
-    )
+    source = Source.load(checkpoint, data)
+    export_bundle(source, size.beam_widths, "random", bundle, lambda _: None, size.precisions)
     return bundle
 
 

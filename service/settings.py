@@ -112,7 +112,7 @@ class ServiceSettings(BaseSettings):
     """Processes that answer on the port; each loads all bundles, and keeps the limits below by itself."""
 
     workers: int | None = Field(None, ge=1)
-    """Batches under way in a process at once; by default the cores, shared out to the processes; 2 on a GPU."""
+    """Batches under way in a process at once; by default its share of the cores, and 2 on a GPU."""
 
     max_batch: int = Field(32, ge=1)
     """Queries in one device batch at most."""

@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
+from service.device import open_device
 from service.engine import Engine
 from service.epoch import Epoch
 from service.tokenizer import Query
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+Provider = Literal["cpu", "cuda"]
 
 
 class BareEngine:
@@ -24,13 +28,15 @@ class BareEngine:
         path: of the bundle.
         beam_width: K.
         threads: that search side by side, each on one core.
+        provider: "cpu" or "cuda".
     """
 
-    def __init__(self, path: Path, beam_width: int, threads: int) -> None:
+    def __init__(self, path: Path, beam_width: int, threads: int, provider: Provider) -> None:
         bundle = Bundle.load(path)
         epoch = Epoch.load(path, bundle.manifest)
-        self._engine = Engine(bundle, "cpu", "auto", 1, max(BATCH_SIZES))
+        self._engine = Engine(bundle, open_device(provider), "auto", 1, max(BATCH_SIZES))
         self._trie = self._engine.bind(epoch.trie, np.ones(epoch.trie.n_nodes, dtype=bool))
+        self._engine.warm_up(self._trie)
         self._tokenizer = bundle.tokenizer
         self._beam_width = beam_width
         self._threads = threads

@@ -6,30 +6,32 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 import uvloop
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.decode.gpu import require_cuda
 from benchmarks.decode.neighbours import watch_others
 from benchmarks.live_shop import Size, export_model, titles, write_scattered_catalogue
 from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import record
 from benchmarks.rounds import Report
-from benchmarks.serving.bare import BATCH_SIZES, BareEngine
+from benchmarks.serving.bare import BATCH_SIZES, BareEngine, Provider
 from benchmarks.serving.http_load import Client, Load, LoneClient, Reply, search_request
 from benchmarks.serving.server import Server, serving, serving_empty
+from model_export.proven_graphs import Precision
 from sid import RadsearchError
+from training.distributed import joined_world
 
 SEED = 0
-THREADS = 2  # that search side by side, in the service and in the bare engine
+THREADS = 2  # with a batch each, in the service and in the bare engine
 WORDS = 4  # of a query
 
 
@@ -42,6 +44,7 @@ class ServiceBench:
     """What is measured.
 
     Attributes:
+        provider: that decodes.
         size: of the model; the widest beam is measured.
         small: the size of another model, by which one search at a time is measured, too. What the service
             adds takes longer after a long decode, which empties the processor's caches.
@@ -56,6 +59,7 @@ class ServiceBench:
         max_queue_ms: of the service, see its settings.
     """
 
+    provider: Provider = "cpu"
     size: Size = Size(d_model=256, n_layers=4, beam_widths=(128,))  # noqa: RUF009 — it is frozen
     small: Size = Size(d_model=64, n_layers=2, beam_widths=(32,))  # noqa: RUF009
     n_items: int = 50_000
@@ -74,6 +78,7 @@ QUICK = ServiceBench(warm_up_s=10.0, rounds=3, searches=100, turn_s=3.0, overloa
 
 def service(
     quick: Annotated[bool, typer.Option("--quick", help="Shorter turns, 10 s of overload for 60.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
@@ -84,16 +89,27 @@ def service(
 
     Example: radsearch bench service --json
     """
-    settings = QUICK if quick else FULL
     with (
+        joined_world(device) as world,
         tempfile.TemporaryDirectory(prefix="radsearch-bench-") as directory,
         Console(stderr=True).status("Exporting a model") as status,
     ):
+        if world.device.type == "cuda":
+            require_cuda()
+        settings = _on(world.device.type, QUICK if quick else FULL)
         others = watch_others()
         figures = measure(settings, Path(directory), status.update)
         figures["busy_elsewhere"] = others()
-    made = record("service", torch.device("cpu"), [SEED], figures, ("onnxruntime", "fastapi", "uvicorn"))
+        made = record("service", world.device, [SEED], figures, ("onnxruntime", "fastapi", "uvicorn"))
     deliver(made, out, as_json, _print)
+
+
+def _on(device: str, settings: ServiceBench) -> ServiceBench:
+    """The same on a GPU, whose graphs are in float16."""
+    if device != "cuda":
+        return settings
+    size, small = (replace(size, precisions=(Precision.FP16,)) for size in (settings.size, settings.small))
+    return replace(settings, provider="cuda", size=size, small=small)
 
 
 def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, Any]:
@@ -150,10 +166,11 @@ def _bench(settings: ServiceBench, size: Size, items: Sequence[str], scratch: Pa
         "workers": THREADS,
         "result_cache": 0,
         "max_queue_ms": settings.max_queue_ms,
-        "provider": "cpu",
+        "provider": settings.provider,
     }
     with serving(bundle, scratch, options) as server:
-        yield _Bench(bundle, beam_width, scratch, BareEngine(bundle, beam_width, THREADS), server)
+        bare = BareEngine(bundle, beam_width, THREADS, settings.provider)
+        yield _Bench(bundle, beam_width, scratch, bare, server)
 
 
 async def _under_load(
@@ -183,7 +200,7 @@ def _alone(settings: ServiceBench, bench: _Bench, texts: Iterator[str], report: 
     served: list[float] = []
     stages: list[dict[str, float]] = []
     with (
-        serving_empty(bench.bundle, bench.scratch, bench.beam_width) as bystander,
+        serving_empty(bench.bundle, bench.scratch, bench.beam_width, settings.provider) as bystander,
         closing(LoneClient(bystander.port)) as of_empty,
         closing(LoneClient(bench.server.port)) as of_service,
     ):

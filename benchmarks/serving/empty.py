@@ -1,7 +1,7 @@
 """An application that decodes and does nothing else: what a web server and a thread add to an engine.
 
-It runs as ``python -m benchmarks.serving.empty BUNDLE BEAM_WIDTH``, says where it listens, and serves until
-it is told to stop.
+It runs as ``python -m benchmarks.serving.empty BUNDLE BEAM_WIDTH PROVIDER``, says where it listens, and serves
+until it is told to stop.
 """
 
 import asyncio
@@ -43,8 +43,9 @@ class Empty:
 
 def main() -> None:
     """Serve a bundle, as the service does: with uvicorn, httptools and uvloop."""
-    path, beam_width = sys.argv[1:]
-    app = Empty(BareEngine(Path(path), int(beam_width), threads=1))
+    path, beam_width, provider = sys.argv[1:]
+    engine = BareEngine(Path(path), int(beam_width), 1, "cuda" if provider == "cuda" else "cpu")
+    app = Empty(engine)
     config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="off", log_config=None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(json.dumps({"url": url_of(listener)}), flush=True)

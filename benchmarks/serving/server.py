@@ -50,9 +50,9 @@ def serving(bundle: Path, scratch: Path, settings: Mapping[str, object]) -> Iter
 
 
 @contextmanager
-def serving_empty(bundle: Path, scratch: Path, beam_width: int) -> Iterator[Server]:
+def serving_empty(bundle: Path, scratch: Path, beam_width: int, provider: str) -> Iterator[Server]:
     """Serve a bundle by :mod:`benchmarks.serving.empty`."""
-    given = [str(bundle), str(beam_width)]
+    given = [str(bundle), str(beam_width), provider]
     with _started(["benchmarks.serving.empty", *given], scratch, {}) as server:
         yield server
 
