@@ -1,5 +1,6 @@
 """Where graphs run: the device, what lies on it, and onnxruntime sessions held to it."""
 
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PREFERRED = {CPU: ("int8", "fp32"), CUDA: ("fp16", "fp32")}  # the first is fastest, and was judged at export
 WORKERS_OF_GPU = 2  # while one decodes, the other's batch is made ready
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -108,17 +110,33 @@ class Resident(Generic[T]):
 
 
 def open_device(asked: Literal["auto", "cpu", "cuda"]) -> Device:
-    """Take the device that is asked for; a process takes one for all its models.
+    """Take the device that is asked for, "auto" a GPU where one can be used; a process takes one for all.
 
     Raises:
-        ServiceError: if CUDA is asked for and this onnxruntime has none.
+        ServiceError: if CUDA is asked for and cannot be used.
     """
-    provider = choose_provider(asked)
-    if provider == CPU:
+    has_cuda = CUDA in ort.get_available_providers()
+    if asked == "cpu" or (asked == "auto" and not has_cuda):
         return Device(CPU)
+    if not has_cuda:
+        raise ServiceError(
+            "this onnxruntime has no CUDA; install 'radsearch[gpu]' in place of 'radsearch[cpu]' "
+            "or pass --provider cpu"
+        )
     with redirect_stdout(sys.stderr):  # it prints what it misses; what a service prints is read by programs
         ort.preload_dlls()  # CUDA's libraries, where pip installed them
-    return OwnedDevice(CUDA)
+    device = OwnedDevice(CUDA)
+    try:
+        device.place(np.zeros(1, np.float32))
+    except RuntimeError as error:
+        if asked == "cuda":
+            raise ServiceError(
+                "onnxruntime can use no GPU; check its driver and the libraries of CUDA "
+                "('onnxruntime-gpu[cuda,cudnn]' brings them), or pass --provider cpu"
+            ) from error
+        logger.warning("onnxruntime can use no GPU, so the CPU decodes")
+        return Device(CPU)
+    return device
 
 
 def _serve(tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
@@ -134,29 +152,12 @@ def _fulfil(result: "Future[T]", work: Callable[[], T]) -> None:
         result.set_exception(error)
 
 
-def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> str:
-    """Name the execution provider.
-
-    Raises:
-        ServiceError: if CUDA is asked for and this onnxruntime has none.
-    """
-    available = ort.get_available_providers()
-    if asked == "cpu" or (asked == "auto" and CUDA not in available):
-        return CPU
-    if CUDA not in available:
-        raise ServiceError(
-            "this onnxruntime has no CUDA; install 'radsearch[gpu]' in place of 'radsearch[cpu]' "
-            "or pass --provider cpu"
-        )
-    return CUDA
-
-
 def choose_graphs(graphs: Sequence[Graph], provider: str, precision: str) -> dict[int, Graph]:
     """Pick one exported graph per beam width.
 
     Args:
         graphs: of a bundle.
-        provider: from :func:`choose_provider`.
+        provider: that runs them.
         precision: "auto" takes the fastest for the provider, others what they name.
 
     Returns:

@@ -100,7 +100,7 @@ class ServiceSettings(BaseSettings):
     """Queries offered on the page; popular titles where there are none."""
 
     provider: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where beam search runs; auto is CUDA where onnxruntime has it."""
+    """Where beam search runs; auto is CUDA where onnxruntime has it and can use a GPU."""
 
     precision: Precision = "auto"
     """Which of a bundle's graphs to run; auto is int8 on CPUs and fp16 on GPUs, where the bundle has them."""

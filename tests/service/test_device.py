@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.device import CPU, Device, OwnedDevice, Resident, load_graph, open_device
+from service.device import CPU, CUDA, Device, OwnedDevice, Resident, load_graph, open_device
 from service.errors import ServiceError
 from sid.manifest import BundleError
 
@@ -28,8 +28,28 @@ def test_cuda_that_is_not_there_is_refused() -> None:
         open_device("cuda")
 
 
+@pytest.fixture
+def cuda_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onnxruntime that says it has CUDA and finds no GPU for it."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: print("Failed to load libcublas.so"))
+
+
+@pytest.mark.usefixtures("cuda_without_gpu")
+def test_a_gpu_that_cannot_be_used_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ServiceError, match=r"can use no GPU.*--provider cpu"):
+        open_device("cuda")
+    assert capsys.readouterr().out == ""  # that is where a service announces its URL
+
+
 def test_auto_takes_what_is_there() -> None:
     assert open_device("auto").provider == CPU
+
+
+@pytest.mark.usefixtures("cuda_without_gpu")
+def test_auto_does_without_a_gpu_that_cannot_be_used(caplog: pytest.LogCaptureFixture) -> None:
+    assert open_device("auto").provider == CPU
+    assert "can use no GPU" in caplog.text
 
 
 def test_an_owner_does_all_that_touches_its_device() -> None:
