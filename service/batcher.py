@@ -24,7 +24,7 @@ from service.tracing import Tracing, current_span
 from sid import Ranking
 
 NICE = 3  # of the threads that decode on a CPU; more, and one that holds the interpreter's lock may starve
-LATEST = 0.2  # weight of the newest batch in the running mean of what a query costs
+LATEST = 0.2  # weight of the newest in the running means of what a query and an answer cost
 
 
 @dataclass(frozen=True)
@@ -157,17 +157,32 @@ class Batcher:
         self._is_waking = False
         self._is_closed = False
         self._query_s = 0.0  # what one query of a batch costs a worker, running mean
+        self._answer_s = 0.0  # from one result to the next, where they wait to be handed out; running mean
         self._workers = [Thread(target=self._work, name=f"device-{n}", daemon=True) for n in range(workers)]
         for worker in self._workers:
             worker.start()
 
     @property
     def expected_wait_s(self) -> float:
-        """How long a prompt that came now would wait for its turn, by what those before it cost.
+        """How long a prompt that came now would wait for its turns, by what those before it cost."""
+        return len(self._queue) * self._query_s / len(self._workers) + self._loop_wait_s
 
-        Where answers cost the event loop more than the device, it is the loop that they wait for.
+    @property
+    def _loop_wait_s(self) -> float:
+        """How long it would wait for the event loop alone, where answers cost that more than the device."""
+        return len(self._finished) * self._answer_s + self._lag.per_search_s
+
+    def check_loop(self) -> None:
+        """Refuse a search before any work is done for it, when it is the loop that is behind.
+
+        Raises:
+            OverloadedError: if the wait for the loop alone would be too long.
         """
-        return len(self._queue) * self._query_s / len(self._workers) + self._lag.per_search_s
+        wait_s = self._loop_wait_s
+        if wait_s >= self._max_queue_s:
+            raise OverloadedError(
+                f"searches wait {wait_s:.2f} s for their answers; try again in a moment", wait_s
+            )
 
     @property
     def pressure(self) -> float:
@@ -315,7 +330,7 @@ class Batcher:
         return self._tracing.batch([span for job in batch for span in job.spans], len(batch), started, error)
 
     def _learn(self, query_s: float) -> None:
-        self._query_s = (1 - LATEST) * self._query_s + LATEST * query_s if self._query_s else query_s
+        self._query_s = _mean(self._query_s, query_s)
 
     def _hand_out(self, part: _Part) -> None:
         """Give each caller who still waits its result, one in a turn of the loop.
@@ -327,6 +342,11 @@ class Batcher:
         self._finished.extend((part, row) for row in range(len(part.jobs)))
         if not is_handing_out:
             self._hand_out_next()
+
+    def _hand_out_another(self, before: float) -> None:
+        """Hand out what waited for the result before it, given at that time, to be dealt with."""
+        self._answer_s = _mean(self._answer_s, time.perf_counter() - before)
+        self._hand_out_next()
 
     def _hand_out_next(self) -> None:
         part, row = self._finished[0]
@@ -345,7 +365,12 @@ class Batcher:
                 caller.set_result(decoded)
         self._finished.popleft()
         if self._finished:
-            self._loop.call_soon(self._hand_out_next)
+            self._loop.call_soon(self._hand_out_another, time.perf_counter())
+
+
+def _mean(mean: float, newest: float) -> float:
+    """A running mean; of the first, itself."""
+    return (1 - LATEST) * mean + LATEST * newest if mean else newest
 
 
 def _decoded(part: _Part, beams: Beams, row: int, queue_s: float) -> Decoded:

@@ -25,6 +25,9 @@ FORCED = FORCED_BY.lower().encode()
 class FastPath:
     """Answers plain searches; the innermost middleware, inside the one that reads bodies.
 
+    The first thing that is looked at is whether the event loop keeps up: where it does not, a refusal must
+    cost it next to nothing, or it would have no time for those whom it answers.
+
     A search is plain if it is declared as ``application/json``, nothing more, asks for no variant by name,
     and its body is a valid :class:`SearchRequest`.
     """
@@ -37,15 +40,16 @@ class FastPath:
         if not (scope["type"] == "http" and scope["path"] == PATH and _is_plain(scope)):
             await self._app(scope, receive, send)
             return
-        message = await receive()  # the whole body
-        body = _read(message)
-        if body is None:
-            await self._app(scope, replayed(message, receive), send)
-            return
         scope["route"] = ROUTE
         name_request("POST", PATH)
         request = Request(scope)
         try:
+            (await routes.get_service(request)).retriever.check_loop()
+            message = await receive()  # the whole body
+            body = _read(message)
+            if body is None:
+                await self._app(scope, replayed(message, receive), send)
+                return
             await require_search(request, await SEARCH_SCHEME(request))
             response = await routes.search(body, request)
         except ProblemError as error:

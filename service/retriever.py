@@ -22,7 +22,7 @@ from service.items import FilledBeams, best_items
 from service.limits import Limits
 from service.live import LiveCatalogue
 from service.metrics import Metrics
-from service.problems import DeadlineError, InvalidRequestError, ProblemError
+from service.problems import DeadlineError, InvalidRequestError, OverloadedError, ProblemError
 from service.recent import RecentItems
 from service.schemas import SearchExplanation, SearchRequest, SearchResponse
 from service.snapshot import Snapshot
@@ -33,6 +33,7 @@ from sid import OrderingWeights
 
 Setting = TypeVar("Setting")
 
+NO_VARIANT = "none"  # in the metrics, of a search that is refused before experiments are asked
 RECENT_SEARCHES = 1_000  # of a variant, over which its mean fill is told
 
 
@@ -61,6 +62,18 @@ class Retriever:
         self._metrics = metrics
         self._tracing = tracing
         self._recent_fills: dict[str, deque[float]] = {}
+
+    def check_loop(self) -> None:
+        """Refuse a search of which nothing is known yet, if the event loop is too far behind.
+
+        Raises:
+            OverloadedError: if so.
+        """
+        try:
+            self._batcher.check_loop()
+        except OverloadedError as error:
+            self._metrics.searches.labels(NO_VARIANT, error.kind).inc()
+            raise
 
     async def search(self, request: SearchRequest, caller: Caller, request_id: str) -> SearchResponse:
         """Answer one text query with items, best first.
