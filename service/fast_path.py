@@ -5,9 +5,9 @@ plain goes the ordinary way, so there is one meaning of every request, and one p
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
-from fastapi import Request
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import routes
@@ -40,21 +40,35 @@ class FastPath:
         if not (scope["type"] == "http" and scope["path"] == PATH and _is_plain(scope)):
             await self._app(scope, receive, send)
             return
-        scope["route"] = ROUTE
-        name_request("POST", PATH)
         request = Request(scope)
         try:
             (await routes.get_service(request)).retriever.check_loop()
-            message = await receive()  # the whole body
-            body = _read(message)
-            if body is None:
-                await self._app(scope, replayed(message, receive), send)
-                return
-            await require_search(request, await SEARCH_SCHEME(request))
-            response = await routes.search(body, request)
         except ProblemError as error:
-            response = await answer_problem(request, error)
-        await response(scope, receive, send)
+            await _say(request, answer_problem(request, error), send)
+            return
+        message = await receive()  # the whole body
+        body = _read(message)
+        if body is None:
+            await self._app(scope, replayed(message, receive), send)
+            return
+        await _say(request, _searched(request, body), send)
+
+
+async def _searched(request: Request, body: SearchRequest) -> Response:
+    """The answer to a search, or the problem with it."""
+    try:
+        await require_search(request, await SEARCH_SCHEME(request))
+        return await routes.search(body, request)
+    except ProblemError as error:
+        return await answer_problem(request, error)
+
+
+async def _say(request: Request, answer: Awaitable[Response], send: Send) -> None:
+    """Send an answer, as one of the search's route."""
+    request.scope["route"] = ROUTE
+    name_request("POST", PATH)
+    response = await answer
+    await response(request.scope, request.receive, send)
 
 
 def _is_plain(scope: Scope) -> bool:

@@ -224,6 +224,30 @@ async def test_an_event_loop_that_is_behind_refuses() -> None:
         await batcher.decode(prompt(recorder, 3), soon())
 
 
+async def test_results_that_wait_for_the_event_loop_count() -> None:
+    """A device that is faster than what follows its answers leaves no queue, and yet there is one."""
+    async with batching(max_batch=32, max_queue_s=0.2) as (batcher, recorder, _):
+        running = await occupy(batcher, recorder)
+        refused: list[int] = []
+
+        async def search(n: int) -> None:
+            await batcher.decode(prompt(recorder, n), soon())
+            time.sleep(0.02)  # what follows; it is the event loop that works
+            try:
+                batcher.check_loop()
+            except OverloadedError:
+                refused.append(n)
+
+        waiting = [asyncio.create_task(search(n)) for n in range(1, 26)]
+        await asyncio.sleep(0)
+        recorder.may_answer.set()
+        await asyncio.gather(running, *waiting)
+        assert 3 in refused, "20 and more wait for 20 ms each"
+        assert 25 not in refused, "none waits"
+        await until_idle(batcher)
+        batcher.check_loop()
+
+
 async def test_only_prompts_that_fit_share_a_batch() -> None:
     async with batching(max_batch=32) as (batcher, recorder, _):
         other = Recorder()

@@ -15,6 +15,7 @@ from service import fast_path
 from service.access import FORCED_BY
 from service.connection import COOKIE
 from service.keys import Scope, add_key
+from service.loop_lag import LoopLag
 from tests.service.waiting import until
 
 FAST = "application/json"
@@ -169,3 +170,18 @@ def test_it_is_measured_and_logged_as_its_route(
     assert len(ways) == 2
     line = logged()[-1]
     assert (line.status, line.variants) == (200, [answer.json()["variant"]])  # type: ignore[attr-defined]
+
+
+def test_an_event_loop_that_is_behind_refuses_before_anything_is_read(
+    start_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_service() as running:
+        monkeypatch.setattr(LoopLag, "per_search_s", 3_600.0)
+        response = running.client.post("/v1/search", content=b"no JSON", headers={"Content-Type": FAST})
+        assert response.status_code == 429
+        assert response.headers["Retry-After"] == "3600"
+        assert response.json()["type"] == "urn:radsearch:problem:overloaded"
+        assert response.json()["request_id"] == response.headers["X-Request-Id"]
+        assert running.metric("radsearch_searches_total", outcome="overloaded", variant="none") == 1
+        monkeypatch.undo()
+        assert running.client.post("/v1/search", json={"query": "red shoes"}).status_code == 200
