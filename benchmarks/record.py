@@ -17,6 +17,7 @@ from sid import RadsearchError
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("radsearch", "torch", "numpy")
+RUNTIMES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu"}  # distributions, by type of device
 
 
 class RecordError(RadsearchError):

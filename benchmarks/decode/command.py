@@ -17,7 +17,7 @@ from benchmarks.decode.setup import Shape
 from benchmarks.decode.speed import SPEEDUPS, THREADS, SpeedSettings
 from benchmarks.decode.trie_speed import TrieSettings
 from benchmarks.output import AsJson, Out, deliver
-from benchmarks.record import record
+from benchmarks.record import RUNTIMES, record
 from benchmarks.rounds import Report
 from training.distributed import joined_world
 
@@ -133,7 +133,8 @@ def decode(
             figures = gpu.measure(on_gpu, seed, world.device, status.update)
         else:
             figures = measure(QUICK if quick else FULL, seed, world.device, status.update)
-        result = record("decode", world.device, [seed], figures, ("onnxruntime", "transformers"))
+        packages = (RUNTIMES[world.device.type], "transformers")
+        result = record("decode", world.device, [seed], figures, packages)
     deliver(result, out, as_json, _print)
 
 

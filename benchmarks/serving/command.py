@@ -1,5 +1,6 @@
 """``radsearch bench service``."""
 
+import gc
 import itertools
 import json
 import statistics
@@ -21,7 +22,7 @@ from benchmarks.decode.gpu import require_cuda
 from benchmarks.decode.neighbours import watch_others
 from benchmarks.live_shop import Size, export_model, titles, write_scattered_catalogue
 from benchmarks.output import AsJson, Out, deliver
-from benchmarks.record import record
+from benchmarks.record import RUNTIMES, record
 from benchmarks.rounds import Report
 from benchmarks.serving.bare import BATCH_SIZES, BareEngine, Provider
 from benchmarks.serving.http_load import Client, Load, LoneClient, Reply, search_request
@@ -33,6 +34,7 @@ from training.distributed import joined_world
 SEED = 0
 THREADS = 2  # with a batch each, in the service and in the bare engine
 WORDS = 4  # of a query
+GPU_CLIENTS = 32  # that make full load on a GPU
 
 
 class ServiceBenchError(RadsearchError):
@@ -98,18 +100,20 @@ def service(
             require_cuda()
         settings = _on(world.device.type, QUICK if quick else FULL)
         others = watch_others()
+        gc.disable()  # the pauses of this process would be told as the service's
         figures = measure(settings, Path(directory), status.update)
         figures["busy_elsewhere"] = others()
-        made = record("service", world.device, [SEED], figures, ("onnxruntime", "fastapi", "uvicorn"))
+        packages = (RUNTIMES[world.device.type], "fastapi", "uvicorn")
+        made = record("service", world.device, [SEED], figures, packages)
     deliver(made, out, as_json, _print)
 
 
 def _on(device: str, settings: ServiceBench) -> ServiceBench:
-    """The same on a GPU, whose graphs are in float16."""
+    """The same on a GPU: its graphs are in float16, and its batches large."""
     if device != "cuda":
         return settings
     size, small = (replace(size, precisions=(Precision.FP16,)) for size in (settings.size, settings.small))
-    return replace(settings, provider="cuda", size=size, small=small)
+    return replace(settings, provider="cuda", size=size, small=small, clients=GPU_CLIENTS)
 
 
 def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, Any]:
