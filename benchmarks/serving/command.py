@@ -95,17 +95,27 @@ def service(
         joined_world(device) as world,
         tempfile.TemporaryDirectory(prefix="radsearch-bench-") as directory,
         Console(stderr=True).status("Exporting a model") as status,
+        _without_pauses(),
     ):
         if world.device.type == "cuda":
             require_cuda()
         settings = _on(world.device.type, QUICK if quick else FULL)
         others = watch_others()
-        gc.disable()  # the pauses of this process would be told as the service's
         figures = measure(settings, Path(directory), status.update)
         figures["busy_elsewhere"] = others()
         packages = (RUNTIMES[world.device.type], "fastapi", "uvicorn")
         made = record("service", world.device, [SEED], figures, packages)
     deliver(made, out, as_json, _print)
+
+
+@contextmanager
+def _without_pauses() -> Iterator[None]:
+    """Collect no garbage meanwhile: the pauses of this process would be told as the service's."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _on(device: str, settings: ServiceBench) -> ServiceBench:
