@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from benchmarks.serving.bare import BareEngine
 from service.server import url_of
 
+TURN_S = 600  # in which a connection may be idle, while the others take theirs
 HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"{}"}
 
@@ -46,7 +47,14 @@ def main() -> None:
     path, beam_width, provider = sys.argv[1:]
     engine = BareEngine(Path(path), int(beam_width), 1, "cuda" if provider == "cuda" else "cpu")
     app = Empty(engine)
-    config = uvicorn.Config(app, http="httptools", loop="uvloop", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=TURN_S,
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(json.dumps({"url": url_of(listener)}), flush=True)
         uvicorn.Server(config).run([listener])
