@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from opentelemetry.trace import SpanContext
 
 from service.engine import Beams, Engine
+from service.expected_wait import ExpectedWait
 from service.filters import FilterMask
-from service.loop_lag import LoopLag
 from service.metrics import Metrics
 from service.problems import DeadlineError, OverloadedError
 from service.searches import LENGTH_BUCKET, BoundTrie
@@ -24,7 +24,6 @@ from service.tracing import Tracing, current_span
 from sid import Ranking
 
 NICE = 3  # of the threads that decode on a CPU; more, and one that holds the interpreter's lock may starve
-LATEST = 0.2  # weight of the newest in the running means of what a query and an answer cost
 
 
 @dataclass(frozen=True)
@@ -149,15 +148,13 @@ class Batcher:
         self._metrics = metrics
         self._tracing = tracing
         self._loop = asyncio.get_running_loop()
-        self._lag = LoopLag()
+        self._wait = ExpectedWait()
         self._jobs: dict[Prompt, _Job] = {}  # waiting or running
         self._queue: dict[Prompt, _Job] = {}  # waiting, oldest first; changed only while _changing is held
         self._changing = threading.Condition()
         self._finished: deque[tuple[_Part, int]] = deque()  # batches and rows of them to hand out
         self._is_waking = False
         self._is_closed = False
-        self._query_s = 0.0  # what one query of a batch costs a worker, running mean
-        self._answer_s = 0.0  # from one result to the next, where they wait to be handed out; running mean
         self._workers = [Thread(target=self._work, name=f"device-{n}", daemon=True) for n in range(workers)]
         for worker in self._workers:
             worker.start()
@@ -165,12 +162,8 @@ class Batcher:
     @property
     def expected_wait_s(self) -> float:
         """How long a prompt that came now would wait for its turns, by what those before it cost."""
-        return len(self._queue) * self._query_s / len(self._workers) + self._loop_wait_s
-
-    @property
-    def _loop_wait_s(self) -> float:
-        """How long it would wait for the event loop alone, where answers cost that more than the device."""
-        return len(self._finished) * self._answer_s + self._lag.per_search_s
+        of_device = self._wait.of_device(len(self._queue), len(self._workers))
+        return of_device + self._wait.of_loop(len(self._finished))
 
     def check_loop(self) -> None:
         """Refuse a search before any work is done for it, when it is the loop that is behind.
@@ -178,7 +171,7 @@ class Batcher:
         Raises:
             OverloadedError: if the wait for the loop alone would be too long.
         """
-        wait_s = self._loop_wait_s
+        wait_s = self._wait.of_loop(len(self._finished))
         if wait_s >= self._max_queue_s:
             raise OverloadedError(
                 f"searches wait {wait_s:.2f} s for their answers; try again in a moment", wait_s
@@ -219,7 +212,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Wait for the batches that run and stop; queued prompts have no callers left by then."""
-        self._lag.close()
+        self._wait.close()
         with self._changing:
             self._is_closed = True
             self._changing.notify_all()
@@ -303,10 +296,10 @@ class Batcher:
 
     @property
     def _largest_batch(self) -> int:
-        if not self._query_s:
+        if not self._wait.query_s:
             return self._max_batch
         # The nearest number: the queries of small batches cost more, so rounding down would feed on itself.
-        return max(1, min(self._max_batch, round(self._max_batch_s / self._query_s)))
+        return max(1, min(self._max_batch, round(self._max_batch_s / self._wait.query_s)))
 
     def _decode(self, batch: list[_Job]) -> list[_Part]:
         """Run a batch; if it fails, in halves, until one prompt is to blame."""
@@ -322,15 +315,12 @@ class Batcher:
             middle = len(batch) // 2
             return self._decode(batch[:middle]) + self._decode(batch[middle:])
         decode_s = time.perf_counter() - started
-        self._learn(decode_s / len(batch))
+        self._wait.learn_batch(decode_s, len(batch))
         self._metrics.stage("decode").observe(decode_s)
         return [_Part(batch, beams, started, decode_s, self._trace(batch, started))]
 
     def _trace(self, batch: list[_Job], started: float, error: Exception | None = None) -> SpanContext | None:
         return self._tracing.batch([span for job in batch for span in job.spans], len(batch), started, error)
-
-    def _learn(self, query_s: float) -> None:
-        self._query_s = _mean(self._query_s, query_s)
 
     def _hand_out(self, part: _Part) -> None:
         """Give each caller who still waits its result, one in a turn of the loop.
@@ -345,7 +335,7 @@ class Batcher:
 
     def _hand_out_another(self, before: float) -> None:
         """Hand out what waited for the result before it, given at that time, to be dealt with."""
-        self._answer_s = _mean(self._answer_s, time.perf_counter() - before)
+        self._wait.learn_answer(time.perf_counter() - before)
         self._hand_out_next()
 
     def _hand_out_next(self) -> None:
@@ -366,11 +356,6 @@ class Batcher:
         self._finished.popleft()
         if self._finished:
             self._loop.call_soon(self._hand_out_another, time.perf_counter())
-
-
-def _mean(mean: float, newest: float) -> float:
-    """A running mean; of the first, itself."""
-    return (1 - LATEST) * mean + LATEST * newest if mean else newest
 
 
 def _decoded(part: _Part, beams: Beams, row: int, queue_s: float) -> Decoded:
