@@ -23,6 +23,7 @@ TINY = ServiceBench(
     turn_s=0.3,
     clients=4,
     overload_s=0.5,
+    small_overload_s=0.5,
 )
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nRetry-After: 1\r\n\r\n"
@@ -41,20 +42,23 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None:
-    alone, full, over = result["alone"], result["saturation"], result["overload"]
-    assert result["overhead_p50_ms"] == alone["service_p50_ms"] - alone["engine_p50_ms"]
-    assert alone["empty_overhead_p50_ms"] == alone["empty_p50_ms"] - alone["engine_p50_ms"]
-    assert alone["empty_p50_ms"] > 0
-    assert alone["stages_p50_ms"].keys() == {"tokenize", "queue", "decode", "items", "total"}
     small = result["small"]
-    assert (small["model"], small["beam_width"]) == ("64x1", 4)
-    assert small["overhead_p50_ms"] == small["service_p50_ms"] - small["engine_p50_ms"]
-    assert full["engine_rate"] == max(full["engine_rate_by_batch_size"].values())
-    assert result["saturation_share"] == full["service_rate"] / full["engine_rate"]
-    assert over["capacity"] == full["service_rate"]
-    assert over["overload_goodput_share"] == pytest.approx(over["rate"] / over["capacity_around"])
-    assert over["failed"] == 0
-    assert over["accepted"] > 0
+    assert [(model["model"], model["beam_width"]) for model in (result, small)] == [("32x1", 8), ("64x1", 4)]
+    for model in (result, small):
+        alone, full, over = model["alone"], model["saturation"], model["overload"]
+        assert alone["overhead_p50_ms"] == alone["service_p50_ms"] - alone["engine_p50_ms"]
+        assert alone["empty_overhead_p50_ms"] == alone["empty_p50_ms"] - alone["engine_p50_ms"]
+        assert alone["empty_p50_ms"] > 0
+        assert alone["stages_p50_ms"].keys() == {"tokenize", "queue", "decode", "items", "total"}
+        assert full["engine_rate"] == max(full["engine_rate_by_batch_size"].values())
+        assert full["saturation_share"] == full["service_rate"] / full["engine_rate"]
+        assert over["capacity"] == full["service_rate"]
+        assert over["overload_goodput_share"] == pytest.approx(over["rate"] / over["capacity_around"])
+        assert over["failed"] == 0
+        assert over["accepted"] > 0
+    assert result["overhead_p50_ms"] == result["alone"]["overhead_p50_ms"]
+    assert result["saturation_share"] == result["saturation"]["saturation_share"]
+    assert result["overload_goodput_share"] == result["overload"]["overload_goodput_share"]
 
 
 def test_the_command_prints_it(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +66,7 @@ def test_the_command_prints_it(result: dict[str, Any], monkeypatch: pytest.Monke
     run = bench("service")
     assert "32x1, one at a time, p50 ms" in run.output
     assert "64x1, one at a time, p50 ms" in run.output
-    assert "twice the capacity" in run.output
+    assert "64x1, twice the capacity" in run.output
 
 
 def requests() -> Any:
