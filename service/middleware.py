@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import secrets
 import time
 from collections.abc import Iterable
@@ -55,13 +56,14 @@ class RequestContext:
         self._app = app
         self._metrics = metrics
         self._readiness = readiness
+        self._ids = random.Random(secrets.token_bytes(32))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(16)
+        request_id = f"{self._ids.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         token = logs.request_id.set(request_id)
         started = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from service.errors import ServiceError
 from service.schemas import FieldProblem, Problem
@@ -126,10 +126,10 @@ def error_document(error: ProblemError, request_id: str) -> Problem:
     return document(error.status, error.kind, str(error), request_id, error.fields)
 
 
-def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """Send a problem document."""
-    content = problem.model_dump(exclude_defaults=True)
-    return JSONResponse(content, problem.status, headers=headers, media_type=MEDIA_TYPE)
+    content = problem.model_dump_json(exclude_defaults=True)
+    return Response(content, problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -139,21 +139,21 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
 
 
-async def answer_problem(request: Request, error: Exception) -> JSONResponse:
+async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer with the problem document of a :class:`ProblemError`."""
     assert isinstance(error, ProblemError)  # noqa: S101 — starlette's handlers are typed no finer
     request.state.problem = error.kind
     return respond(error_document(error, request.state.request_id), error.headers)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     detail = f"{request.method} {request.url.path}: {error.detail}"
     return respond(document(error.status_code, kind, detail, request.state.request_id), error.headers)
 
 
-async def _validation(request: Request, error: Exception) -> JSONResponse:
+async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     errors = error.errors()
     request_id = request.state.request_id
