@@ -6,7 +6,9 @@ LATEST = 0.2  # weight of the newest in the running means
 
 
 class ExpectedWait:
-    """Learns what a query costs the device and an answer the event loop; lives on that loop.
+    """Learns what a query costs the device and an answer the event loop.
+
+    Workers tell what batches cost; all else is called on the event loop, whose lag it measures.
 
     Either may be what is short: a large decoder on a CPU keeps searches waiting for the device, a small one,
     or one on a GPU, decodes faster than one event loop answers.
