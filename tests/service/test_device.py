@@ -91,11 +91,17 @@ def test_what_lies_on_an_owned_device_is_made_and_freed_by_its_owner() -> None:
 
 
 def test_what_is_given_back_while_its_owner_is_busy_waits_for_it() -> None:
-    device, goes_on = OwnedDevice(CPU), threading.Event()
+    device, is_busy, goes_on = OwnedDevice(CPU), threading.Event(), threading.Event()
     freed_by: list[threading.Thread] = []
     resident = Resident(device, lambda: Thing(freed_by))
-    busy = threading.Thread(target=lambda: device.run(goes_on.wait))
+
+    def work() -> None:
+        is_busy.set()
+        goes_on.wait()
+
+    busy = threading.Thread(target=device.run, args=(work,))
     busy.start()
+    is_busy.wait()
     del resident
     assert not freed_by
     goes_on.set()

@@ -53,7 +53,9 @@ def test_models_and_catalogues_change_under_load(
     keys = tmp_path / "keys.json"
     key = add_key(keys, Scope.ADMIN, "ops")
     headers = {"Authorization": f"Bearer {key}"}
-    with serving(RADSEARCH_KEYS=str(keys), RADSEARCH_BUNDLES_ROOT=str(bundles_of_gpu)) as served:
+    patience = {"RADSEARCH_TIMEOUT_MS": "30000", "RADSEARCH_MAX_QUEUE_MS": "60000"}  # the machine may be busy
+    root = str(bundles_of_gpu)
+    with serving(RADSEARCH_KEYS=str(keys), RADSEARCH_BUNDLES_ROOT=root, **patience) as served:
         admin = httpx.Client(base_url=f"{served.url}/v1/admin", headers=headers, timeout=120)
 
         def change(method: str, path: str, body: Any = None) -> None:
