@@ -53,9 +53,8 @@ class Device:
         """How many batches are worth having under way at once: the cores, shared out to the processes."""
         return max(1, (os.cpu_count() or 1) // processes)
 
-    def free(self, held: list[Any]) -> None:
-        """Empty a list of what lies on the device; may be called from a destructor."""
-        held.clear()
+    def frees(self, holder: object, held: list[Any]) -> None:
+        """Have a list of what lies there emptied, by who may, when its holder goes: here, by itself."""
 
 
 class OwnedDevice(Device):
@@ -86,8 +85,11 @@ class OwnedDevice(Device):
         """Batches take turns, so two are enough: one on the device, one being made ready."""
         return WORKERS_OF_GPU
 
-    def free(self, held: list[Any]) -> None:
-        """As in :class:`Device`, by the owner, once it is free."""
+    def frees(self, holder: object, held: list[Any]) -> None:
+        """As in :class:`Device`, by the owner, when it has time."""
+        weakref.finalize(holder, self._empty, held).atexit = False
+
+    def _empty(self, held: list[Any]) -> None:
         self._tasks.put(held.clear)
 
 
@@ -101,7 +103,7 @@ class Resident(Generic[T]):
 
     def __init__(self, device: Device, make: Callable[[], T]) -> None:
         self._held = [device.run(make)]
-        weakref.finalize(self, device.free, self._held).atexit = False
+        device.frees(self, self._held)
 
     @property
     def value(self) -> T:

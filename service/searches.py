@@ -98,21 +98,16 @@ class PlainSearch:
     def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
         alive = np.concatenate([bound.alive, *masks]) if masks else None
-        return self._device.run(lambda: self._run(self._session.value, bound, feeds, alive))
+        return self._device.run(lambda: self._run(bound, feeds, alive))
 
     def first_batches(self, max_batch: int, longest: int) -> Sequence[tuple[int, int]]:
         """As in :class:`Search`: of any size, one."""
         del max_batch
         return [(1, longest)]
 
-    def _run(
-        self,
-        session: ort.InferenceSession,
-        bound: BoundTrie,
-        feeds: Feeds,
-        alive: NDArray[np.bool_] | None,
-    ) -> list[NDArray[Any]]:
+    def _run(self, bound: BoundTrie, feeds: Feeds, alive: NDArray[np.bool_] | None) -> list[NDArray[Any]]:
         """Run on the device; ``alive`` stands in for what is on offer, where there are filters."""
+        session = self._session.value
         binding = session.io_binding()
         self._bind_trie(binding, bound.trie)
         offered = bound.alive_on_device if alive is None else self._device.place(alive)
@@ -198,10 +193,7 @@ class CapturedSearch(PlainSearch):
     def run(self, bound: BoundTrie, feeds: Feeds, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[Any]]:
         """As in :class:`Search`."""
         if masks:
-            alive = np.concatenate([bound.alive, *masks])
-            return self._device.run(
-                lambda: self._run(self._captures_of(bound).session.value, bound, feeds, alive)
-            )
+            return super().run(bound, feeds, masks)
         padded = _padded(feeds)
         return self._device.run(lambda: self._replay(bound, feeds, padded))
 
@@ -209,7 +201,7 @@ class CapturedSearch(PlainSearch):
         captures = self._captures_of(bound)
         resident = self._capture(captures, bound.trie, padded)
         if resident is None:
-            return self._run(captures.session.value, bound, feeds, None)
+            return self._run(bound, feeds, None)
         captures.offer(bound.alive)
         capture, n_queries = resident.value, len(feeds["tokens"])
         for name, array in padded.items():

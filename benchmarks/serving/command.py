@@ -135,8 +135,8 @@ def measure(settings: ServiceBench, scratch: Path, report: Report) -> dict[str, 
     items = titles(settings.n_items, SEED)
     texts = _queries(items)
     main = _measured(settings, settings.size, items, texts, scratch / "model", report)
-    quick = replace(settings, overload_s=settings.small_overload_s)
-    small = _measured(quick, settings.small, items, texts, scratch / "small", report)
+    shorter = replace(settings, overload_s=settings.small_overload_s)
+    small = _measured(shorter, settings.small, items, texts, scratch / "small", report)
     return {
         "n_items": settings.n_items,
         "warm_up_s": settings.warm_up_s,
