@@ -12,8 +12,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[train,cpu,dev]'
 	touch $@
 
+demo: export PORT := $(PORT)
 demo: $(VENV)/.installed  ## build the synthetic shop, train, align, export, serve
-	PORT=$(PORT) $(BIN)/radsearch demo
+	$(BIN)/radsearch demo
 
 # Two at a time, for many wait for servers, and a file by one of them, for its tests share those.
 test: $(VENV)/.installed lint  ## lint, types and every fast test

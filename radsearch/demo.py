@@ -9,7 +9,8 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -64,6 +65,7 @@ def demo(
 
     Example: radsearch demo --port 8000
     """
+    signal.signal(signal.SIGTERM, _end)
     console = Console(highlight=False)
     directory.mkdir(parents=True, exist_ok=True)
     steps = plan(directory, items, seed)
@@ -74,6 +76,11 @@ def demo(
     features.write_text(json.dumps(experiment(), indent=2) + "\n", encoding="utf-8")
     if serve:
         sys.exit(_serve(directory, features, port, console))
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by way of the step that runs, so that it ends, too; by default a signal leaves it behind."""
+    sys.exit(128 + number)
 
 
 def plan(directory: Path, items: int, seed: int) -> list[Step]:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,27 @@ def test_a_failing_step_ends_the_demo_and_is_not_recorded(tmp_path: Path) -> Non
     with pytest.raises(DemoError, match="shop --nonsense"):
         build([Step("Fail", ("shop", "--nonsense"), tmp_path / "output")], record, Console())
     assert not record.exists()
+
+
+def test_told_to_end_it_ends_the_step_that_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "radsearch", "demo", "--dir", str(tmp_path), "--items", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
+        step = until_it_runs(demo.pid)
+        demo.terminate()
+        assert demo.wait(timeout=30) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{step}").exists()
+
+
+def until_it_runs(parent: int) -> int:
+    """The one process that another has started, once it has."""
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        started = children.read_text().split()
+        time.sleep(0.1)  # who starts a process knows it a little later than it can be seen
+        if started:
+            return int(started[0])
+    raise TimeoutError("no step was started")
 
 
 def test_both_variants_share_the_traffic() -> None:
