@@ -41,11 +41,12 @@ class BareEngine:
         self._beam_width = beam_width
         self._threads = threads
 
-    def latencies(self, texts: Iterator[str], n: int) -> NDArray[np.float64]:
-        """Seconds of n searches, one after the other."""
+    def latencies(self, texts: Iterator[str], n: int, pause_s: float) -> NDArray[np.float64]:
+        """Seconds of n searches, one after the other, each after a pause."""
         queries = self._queries(texts, n)
         seconds = []
         for query in queries:
+            time.sleep(pause_s)
             began = time.perf_counter()
             self.search([query])
             seconds.append(time.perf_counter() - began)

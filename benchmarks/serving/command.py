@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 import uvloop
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -25,20 +23,16 @@ from benchmarks.output import AsJson, Out, deliver
 from benchmarks.record import RUNTIMES, record
 from benchmarks.rounds import Report
 from benchmarks.serving.bare import BATCH_SIZES, BareEngine, Provider
-from benchmarks.serving.http_load import Client, Load, LoneClient, Reply, search_request
+from benchmarks.serving.http_load import Client, Load, LoneClient, search_request
+from benchmarks.serving.lone import LoneSearches, one_by_one
 from benchmarks.serving.server import Server, serving, serving_empty
 from model_export.proven_graphs import Precision
-from sid import RadsearchError
 from training.distributed import joined_world
 
 SEED = 0
 THREADS = 2  # with a batch each, in the service and in the bare engine
 WORDS = 4  # of a query
 GPU_CLIENTS = 32  # that make full load on a GPU
-
-
-class ServiceBenchError(RadsearchError):
-    """A service that fails without load."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,15 @@ class ServiceBench:
     Attributes:
         provider: that decodes.
         size: of the model; the widest beam is measured.
-        small: the size of another model. What the service adds takes longer after a long decode, which
-            empties the processor's caches; and it decodes faster than one event loop answers.
+        small: the size of another model. What the service adds takes longer after a long decode, in which
+            the processor's caches empty; and it decodes faster than one event loop answers.
         n_items: in the catalogue.
         warm_up_s: of full load before anything is measured: what a query costs is learned, and items that
             are often found are remembered, as in a service that has run for a while.
         rounds: turns of engine and service.
         searches: one after the other, per turn.
+        paused_searches: the same, each after ``pause_s``.
+        pause_s: as long as a decode of ``size`` takes on a CPU.
         turn_s: of full load, per turn.
         clients: that make full load.
         overload_s: of 80% load, and of overload.
@@ -69,6 +65,8 @@ class ServiceBench:
     warm_up_s: float = 30.0
     rounds: int = 5
     searches: int = 200
+    paused_searches: int = 100
+    pause_s: float = 0.01
     turn_s: float = 6.0
     clients: int = 12
     overload_s: float = 60.0
@@ -78,7 +76,13 @@ class ServiceBench:
 
 FULL = ServiceBench()
 QUICK = ServiceBench(
-    warm_up_s=10.0, rounds=3, searches=100, turn_s=3.0, overload_s=10.0, small_overload_s=10.0
+    warm_up_s=10.0,
+    rounds=3,
+    searches=100,
+    paused_searches=50,
+    turn_s=3.0,
+    overload_s=10.0,
+    small_overload_s=10.0,
 )
 
 
@@ -221,46 +225,29 @@ async def _warm_up(settings: ServiceBench, server: Server, texts: Iterator[str])
 
 
 def _alone(settings: ServiceBench, bench: _Bench, texts: Iterator[str], report: Report) -> dict[str, Any]:
-    """One search at a time, once the service is warm."""
+    """One search at a time, once the service is warm: right after another, and after a pause.
+
+    A core that rests for milliseconds may find its caches emptied, by saving power or by other tenants. That
+    slows the engine, too; what it costs in a pause, it costs an event loop that waits for a decode.
+    """
     report("Warming up")
     uvloop.run(_warm_up(settings, bench.server, texts))
-    engine: list[NDArray[np.float64]] = []
-    empty: list[float] = []
-    served: list[float] = []
-    stages: list[dict[str, float]] = []
     with (
         serving_empty(bench.bundle, bench.scratch, bench.beam_width, settings.provider) as bystander,
         closing(LoneClient(bystander.port)) as of_empty,
         closing(LoneClient(bench.server.port)) as of_service,
     ):
-        _one_by_one(of_empty, texts, settings.searches)  # its first ones are slow
+        one_by_one(of_empty, texts, settings.searches)  # its first ones are slow
+        lone = LoneSearches(bench.bare, of_empty, of_service)
         for turn in range(settings.rounds):
             report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
-            engine.append(bench.bare.latencies(texts, settings.searches))
-            empty += [reply.seconds for reply in _one_by_one(of_empty, texts, settings.searches)]
-            for reply in _one_by_one(of_service, texts, settings.searches):
-                served.append(reply.seconds)
-                stages.append(json.loads(reply.body)["timings_ms"])
-    engine_ms, empty_ms, service_ms = (
-        1000 * float(np.median(seconds)) for seconds in (np.concatenate(engine), empty, served)
-    )
-    return {
-        "engine_p50_ms": engine_ms,
-        "empty_p50_ms": empty_ms,
-        "service_p50_ms": service_ms,
-        "empty_overhead_p50_ms": empty_ms - engine_ms,
-        "overhead_p50_ms": service_ms - engine_ms,
-        "stages_p50_ms": {name: statistics.median(stage[name] for stage in stages) for name in stages[0]},
-    }
-
-
-def _one_by_one(client: LoneClient, texts: Iterator[str], n: int) -> list[Reply]:
-    """The answers to n searches, each sent when the one before is answered."""
-    replies = [client.send(search_request(text)) for text in itertools.islice(texts, n)]
-    for reply in replies:
-        if reply.status != 200:
-            raise ServiceBenchError(f"a search was answered with status {reply.status}")
-    return replies
+            lone.take_turns(texts, settings.searches, 0.0)
+        paused = LoneSearches(bench.bare, of_empty, of_service)
+        for turn in range(settings.rounds):
+            report(f"One search at a time, each after a pause, turn {turn + 1} of {settings.rounds}")
+            paused.take_turns(texts, settings.paused_searches, settings.pause_s)
+    after_pause = {"pause_ms": 1000 * settings.pause_s, **paused.p50_ms()}
+    return {**lone.p50_ms(), "stages_p50_ms": lone.stages_p50_ms(), "after_pause": after_pause}
 
 
 async def _saturation(
@@ -352,13 +339,15 @@ def _print(result: dict[str, Any], console: Console) -> None:
         table.add_column(header, justify="right")
     for model in models:
         alone = model["alone"]
-        table.add_row(
-            f"{model['model']}, one at a time, p50 ms",
-            f"{alone['engine_p50_ms']:.2f}",
-            f"{alone['empty_p50_ms']:.2f}",
-            f"{alone['service_p50_ms']:.2f}",
-            f"+{alone['overhead_p50_ms']:.2f}",
-        )
+        pause = f"one after {alone['after_pause']['pause_ms']:.0f} ms of rest, p50 ms"
+        for what, lone in (("one at a time, p50 ms", alone), (pause, alone["after_pause"])):
+            table.add_row(
+                f"{model['model']}, {what}",
+                f"{lone['engine_p50_ms']:.2f}",
+                f"{lone['empty_p50_ms']:.2f}",
+                f"{lone['service_p50_ms']:.2f}",
+                f"+{lone['overhead_p50_ms']:.2f}",
+            )
     for model in models:
         full = model["saturation"]
         table.add_row(

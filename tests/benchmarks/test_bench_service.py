@@ -20,6 +20,8 @@ TINY = ServiceBench(
     warm_up_s=0.3,
     rounds=1,
     searches=5,
+    paused_searches=3,
+    pause_s=0.001,
     turn_s=0.3,
     clients=4,
     overload_s=0.5,
@@ -46,9 +48,11 @@ def test_the_command_measures_engine_and_service(result: dict[str, Any]) -> None
     assert [(model["model"], model["beam_width"]) for model in (result, small)] == [("32x1", 8), ("64x1", 4)]
     for model in (result, small):
         alone, full, over = model["alone"], model["saturation"], model["overload"]
-        assert alone["overhead_p50_ms"] == alone["service_p50_ms"] - alone["engine_p50_ms"]
-        assert alone["empty_overhead_p50_ms"] == alone["empty_p50_ms"] - alone["engine_p50_ms"]
-        assert alone["empty_p50_ms"] > 0
+        for lone in (alone, alone["after_pause"]):
+            assert lone["overhead_p50_ms"] == lone["service_p50_ms"] - lone["engine_p50_ms"]
+            assert lone["empty_overhead_p50_ms"] == lone["empty_p50_ms"] - lone["engine_p50_ms"]
+            assert lone["empty_p50_ms"] > 0
+        assert alone["after_pause"]["pause_ms"] == 1
         assert alone["stages_p50_ms"].keys() == {"tokenize", "queue", "decode", "items", "total"}
         assert full["engine_rate"] == max(full["engine_rate_by_batch_size"].values())
         assert full["saturation_share"] == full["service_rate"] / full["engine_rate"]
@@ -66,6 +70,7 @@ def test_the_command_prints_it(result: dict[str, Any], monkeypatch: pytest.Monke
     run = bench("service")
     assert "32x1, one at a time, p50 ms" in run.output
     assert "64x1, one at a time, p50 ms" in run.output
+    assert "64x1, one after 1 ms of rest, p50 ms" in run.output
     assert "64x1, twice the capacity" in run.output
 
 
