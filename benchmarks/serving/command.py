@@ -238,16 +238,16 @@ def _alone(settings: ServiceBench, bench: _Bench, texts: Iterator[str], report: 
         closing(LoneClient(bench.server.port)) as of_service,
     ):
         one_by_one(of_empty, texts, settings.searches)  # its first ones are slow
-        lone = LoneSearches(bench.bare, of_empty, of_service)
-        for turn in range(settings.rounds):
-            report(f"One search at a time, turn {turn + 1} of {settings.rounds}")
-            lone.take_turns(texts, settings.searches, 0.0)
-        paused = LoneSearches(bench.bare, of_empty, of_service)
-        for turn in range(settings.rounds):
-            report(f"One search at a time, each after a pause, turn {turn + 1} of {settings.rounds}")
-            paused.take_turns(texts, settings.paused_searches, settings.pause_s)
+        at_once, paused = (LoneSearches(bench.bare, of_empty, of_service) for _ in range(2))
+        for lone, what, n, pause_s in (
+            (at_once, "One search at a time", settings.searches, 0.0),
+            (paused, "Each after a pause", settings.paused_searches, settings.pause_s),
+        ):
+            for turn in range(settings.rounds):
+                report(f"{what}, turn {turn + 1} of {settings.rounds}")
+                lone.take_turns(texts, n, pause_s)
     after_pause = {"pause_ms": 1000 * settings.pause_s, **paused.p50_ms()}
-    return {**lone.p50_ms(), "stages_p50_ms": lone.stages_p50_ms(), "after_pause": after_pause}
+    return {**at_once.p50_ms(), "stages_p50_ms": at_once.stages_p50_ms(), "after_pause": after_pause}
 
 
 async def _saturation(

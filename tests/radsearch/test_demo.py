@@ -13,6 +13,7 @@ from rich.console import Console
 
 from radsearch.demo import VARIANTS, DemoError, Step, build, experiment
 from sid.manifest import FORMAT_VERSION, Manifest
+from tests.service.waiting import until
 
 
 def help_step(output: Path, command: str = "shop") -> Step:
@@ -54,22 +55,18 @@ def test_a_failing_step_ends_the_demo_and_is_not_recorded(tmp_path: Path) -> Non
 def test_told_to_end_it_ends_the_step_that_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "radsearch", "demo", "--dir", str(tmp_path), "--items", "100000"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
-        step = until_it_runs(demo.pid)
+        step = started_by(demo.pid)
         demo.terminate()
         assert demo.wait(timeout=30) == 128 + signal.SIGTERM
     assert not Path(f"/proc/{step}").exists()
 
 
-def until_it_runs(parent: int) -> int:
+def started_by(parent: int) -> int:
     """The one process that another has started, once it has."""
     children = Path(f"/proc/{parent}/task/{parent}/children")
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        started = children.read_text().split()
-        time.sleep(0.1)  # who starts a process knows it a little later than it can be seen
-        if started:
-            return int(started[0])
-    raise TimeoutError("no step was started")
+    until(lambda: children.read_text() != "")
+    time.sleep(0.1)  # who starts a process knows it a little later than it can be seen
+    return int(children.read_text())
 
 
 def test_both_variants_share_the_traffic() -> None:
